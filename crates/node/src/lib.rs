@@ -1,0 +1,11 @@
+//! One server's mind, as two deterministic machines: [`core`], one per server, which orders and
+//! applies writes and owns the sessions; and [`front`], one per reactor, which owns connections,
+//! reads, watches and the order of replies. They share nothing but the tree, which the shell
+//! locks, and what [`mail`] carries between them.
+//!
+//! Pure: no clock, socket, file, thread or randomness.
+
+pub mod auth;
+pub mod config;
+pub mod mail;
+pub mod time;

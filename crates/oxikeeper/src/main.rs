@@ -1,0 +1,3 @@
+//! The `oxikeeper` binary.
+
+fn main() {}

@@ -7,5 +7,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod core;
 pub mod mail;
+pub mod session_id;
 pub mod time;

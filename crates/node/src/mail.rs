@@ -142,6 +142,8 @@ pub enum CloseReason {
     SessionClosed,
     /// It sent a request on a session that another connection has taken over.
     SessionMoved,
+    /// It asked for a new session while the log's disk is full.
+    LogFull,
 }
 
 /// What the Core did in one hold of the tree's write lock, for one Front.

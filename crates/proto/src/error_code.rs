@@ -32,6 +32,9 @@ error_codes! {
     MarshallingError = -5,
     /// The operation is unknown or switched off.
     Unimplemented = -6,
+    /// The request was not carried out in time. Every client knows the code and may try again; we
+    /// answer it while the log's disk is full.
+    OperationTimeout = -7,
     /// An argument is not valid.
     BadArguments = -8,
     /// No quorum of the new configuration is connected.

@@ -1,0 +1,243 @@
+//! Applying what is durable, and answering.
+//!
+//! For every Front and every transaction: first its changes, then the reply to it. That order is
+//! what a client's "the event before the data" rests on.
+
+use std::sync::Arc;
+
+use oxikeeper_proto::multi::MultiHeader;
+use oxikeeper_proto::reply::{Create2Reply, ErrorReply, PathReply, ReplyHeader, StatReply, frame};
+use oxikeeper_proto::txn::decode_payload;
+use oxikeeper_proto::{Encode, ErrorCode, OpCode, Txn, Zxid};
+use oxikeeper_tree::{Applied, ChangeList, Outcome, Tree};
+use tracing::error;
+
+use super::{Answer, Core, Origin, Pending};
+use crate::mail::{CloseReason, Mail, MailBatch};
+use crate::session_id::password;
+
+/// Transactions applied in one hold of the write lock: it bounds how long readers wait.
+const TXNS_PER_HOLD: usize = 64;
+
+/// What one call of [`Core::apply`] leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApplyEnd {
+    /// More is durable already; call again.
+    pub more: bool,
+    /// Begin a snapshot of the tree in this same hold of the lock.
+    pub start_snapshot: bool,
+}
+
+/// The mail of one hold, while it is written.
+struct Outgoing<'m> {
+    batches: &'m mut Vec<MailBatch>,
+    changes: ChangeList,
+}
+
+impl Core {
+    /// Applies durable transactions to the tree and writes one batch of mail per Front, in order
+    /// of [`FrontId`](crate::mail::FrontId). The caller holds the tree's write lock and delivers
+    /// the mail before it publishes the new zxid and lets the lock go.
+    pub fn apply(&mut self, tree: &mut Tree, mail: &mut Vec<MailBatch>) -> ApplyEnd {
+        mail.clear();
+        mail.extend((0..self.front_count).map(|_| MailBatch {
+            applied: tree.last_zxid(),
+            items: Vec::new(),
+            bytes: Vec::new(),
+            changes: Arc::default(),
+        }));
+        let mut outgoing = Outgoing { batches: mail, changes: ChangeList::default() };
+        for (front, item) in self.immediate.drain(..) {
+            outgoing.batches[usize::from(front.0)].items.push(item);
+        }
+        for _ in 0..TXNS_PER_HOLD {
+            if !self.is_next_ready() {
+                break;
+            }
+            match self.pending.pop_front() {
+                Some(Pending::Txn { zxid, origin }) => {
+                    self.apply_next(zxid, origin, tree, &mut outgoing);
+                }
+                Some(Pending::Answer { origin, answer }) => {
+                    answer_now(&origin, &answer, tree.last_zxid(), &mut outgoing);
+                }
+                None => break,
+            }
+        }
+        let Outgoing { batches, changes } = outgoing;
+        let changes = Arc::new(changes);
+        for batch in batches {
+            batch.applied = tree.last_zxid();
+            batch.changes = Arc::clone(&changes);
+        }
+        let start_snapshot = self.may_start_snapshot();
+        if start_snapshot {
+            self.snapshots.wanted = false;
+            self.snapshots.running = true;
+        }
+        ApplyEnd { more: self.is_next_ready(), start_snapshot }
+    }
+
+    fn apply_next(
+        &mut self,
+        zxid: Zxid,
+        origin: Option<Origin>,
+        tree: &mut Tree,
+        outgoing: &mut Outgoing<'_>,
+    ) {
+        let (batch, index) = self.next_record();
+        let (header, txn, digest) =
+            decode_payload(batch.payload(index)).expect("the Core encoded this payload itself");
+        assert_eq!(header.zxid, zxid, "records are applied in the order they were prepared");
+        assert!(zxid.follows(tree.last_zxid()), "{zxid} after {}", tree.last_zxid());
+        let first_change = outgoing.changes.len();
+        let applied = tree.apply(&header, &txn, &mut outgoing.changes);
+        if digest.is_some_and(|digest| digest.tree_digest as u64 != applied.digest) {
+            error!(%zxid, kind = header.kind, "digest of the tree differs from the prediction");
+            debug_assert!(false, "digest mismatch at {zxid}");
+        }
+        self.outstanding.applied(zxid);
+        for index in first_change..outgoing.changes.len() {
+            let index = u32::try_from(index).expect("a hold applies few transactions");
+            outgoing.batches.iter_mut().for_each(|batch| batch.items.push(Mail::Change(index)));
+        }
+        let closed = match txn {
+            Txn::CloseSession(_) => self.sessions.remove(header.session),
+            _ => None,
+        };
+        match origin {
+            Some(origin) => reply(&origin, zxid, &txn, &applied, outgoing),
+            None => {
+                if let Some(conn) = closed.and_then(|session| session.conn) {
+                    let reason = CloseReason::SessionExpired;
+                    let close = Mail::Close { conn: conn.conn, reason };
+                    outgoing.batches[usize::from(conn.front.0)].items.push(close);
+                }
+            }
+        }
+    }
+
+    /// The next record of the batches, and drops a batch behind its last one.
+    fn next_record(&mut self) -> (Arc<super::LogBatch>, usize) {
+        let (batch, from) = self.batches.front_mut().expect("pending transactions are in batches");
+        let index = *from;
+        *from += 1;
+        let (done, batch) = (*from == batch.records.len(), Arc::clone(batch));
+        if done {
+            self.batches.pop_front();
+        }
+        (batch, index)
+    }
+}
+
+/// Answers a request that takes no transaction.
+fn answer_now(origin: &Origin, answer: &Answer, zxid: Zxid, outgoing: &mut Outgoing<'_>) {
+    let xid = origin.xid;
+    send(origin, outgoing, |bytes| match answer {
+        Answer::Sync(path) => {
+            let header = ReplyHeader { xid: xid.0, zxid, err: 0 };
+            let mut reader = oxikeeper_proto::Reader::new(path);
+            match reader.get() {
+                Ok(path) => frame(bytes, header, |out| PathReply { path }.encode(out)),
+                Err(_) => Core::error_frame(bytes, xid, zxid, ErrorCode::MarshallingError),
+            }
+        }
+        Answer::Error(code) => Core::error_frame(bytes, xid, zxid, *code),
+    });
+}
+
+/// Answers a request that became a transaction.
+fn reply(
+    origin: &Origin,
+    zxid: Zxid,
+    txn: &Txn<'_>,
+    applied: &Applied,
+    outgoing: &mut Outgoing<'_>,
+) {
+    if let Txn::CreateSession(timeout_ms) = *txn {
+        let (conn, session) = (origin.conn.conn, origin.session);
+        let connected =
+            Mail::Connected { conn, session, timeout_ms, password: password(session) };
+        outgoing.batches[usize::from(origin.conn.front.0)].items.push(connected);
+        return;
+    }
+    let err = if let Txn::Error(code) = txn { *code } else { 0 };
+    send(origin, outgoing, |bytes| {
+        frame(bytes, ReplyHeader { xid: origin.xid.0, zxid, err }, |out| {
+            if err == 0 {
+                body(origin.op, txn, &applied.outcome, out);
+            }
+        });
+    });
+}
+
+fn send(origin: &Origin, outgoing: &mut Outgoing<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+    let batch = &mut outgoing.batches[usize::from(origin.conn.front.0)];
+    let offset = |bytes: &Vec<u8>| u32::try_from(bytes.len()).expect("a hold's mail is small");
+    let start = offset(&batch.bytes);
+    write(&mut batch.bytes);
+    let frame = start..offset(&batch.bytes);
+    let then_close = origin.op == OpCode::CloseSession;
+    batch.items.push(Mail::Reply { conn: origin.conn.conn, frame, then_close });
+}
+
+/// What stands behind the header of a successful reply.
+fn body(op: OpCode, txn: &Txn<'_>, outcome: &Outcome, out: &mut Vec<u8>) {
+    match (txn, outcome) {
+        (Txn::Multi(members), Outcome::Multi(outcomes)) => multi_body(members, outcomes, out),
+        (Txn::Multi(members), _) => failed_multi_body(members, out),
+        _ => result(op == OpCode::Create, txn, outcome, out),
+    }
+}
+
+/// The result of one write, alone or as a member of a multi.
+fn result(path_only: bool, txn: &Txn<'_>, outcome: &Outcome, out: &mut Vec<u8>) {
+    match (txn, outcome) {
+        (Txn::Create(_), Outcome::Created { .. }) if path_only => {
+            created_path(txn).encode(out);
+        }
+        (_, Outcome::Created { stat }) => {
+            Create2Reply { path: created_path(txn).into(), stat: *stat }.encode(out);
+        }
+        (_, Outcome::DataSet { stat } | Outcome::AclSet { stat }) => {
+            StatReply { stat: *stat }.encode(out);
+        }
+        _ => {}
+    }
+}
+
+fn created_path<'t>(txn: &'t Txn<'_>) -> &'t str {
+    match txn {
+        Txn::Create(body) | Txn::Create2(body) => &body.path,
+        Txn::CreateContainer(body) => &body.path,
+        Txn::CreateTtl(body) => &body.path,
+        _ => "",
+    }
+}
+
+/// Every create but the plain one answers as create2 inside a multi.
+fn multi_body(members: &[Txn<'_>], outcomes: &[Outcome], out: &mut Vec<u8>) {
+    for (member, outcome) in members.iter().zip(outcomes) {
+        let op = match member {
+            Txn::Create(_) => OpCode::Create,
+            Txn::Delete(_) => OpCode::Delete,
+            Txn::SetData(_) => OpCode::SetData,
+            Txn::Check(_) => OpCode::Check,
+            _ => OpCode::Create2,
+        };
+        MultiHeader::result(op).encode(out);
+        result(op == OpCode::Create, member, outcome, out);
+    }
+    MultiHeader::END.encode(out);
+}
+
+/// Nothing was done: 0 before the member that failed, its code, then what its successors carry.
+fn failed_multi_body(members: &[Txn<'_>], out: &mut Vec<u8>) {
+    for member in members {
+        let err = if let Txn::Error(code) = member { *code } else { 0 };
+        MultiHeader::error(err).encode(out);
+        ErrorReply { err }.encode(out);
+    }
+    MultiHeader::END.encode(out);
+}
+

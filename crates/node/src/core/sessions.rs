@@ -1,0 +1,230 @@
+//! Who has a session, on which connection, and when each expires.
+//!
+//! A session that was last heard from at `t` expires in bucket `(t + timeout) / tick + 1`, counted
+//! in ticks: between `timeout` and `timeout + tick` of silence, as Apache's `ExpiryQueue` has it.
+//! A touch only stores the new bucket; the session moves when its old bucket comes due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oxikeeper_proto::SessionId;
+
+use crate::mail::ConnRef;
+use crate::time::Now;
+
+/// A session the Core tracks.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The timeout in force, milliseconds: that of its latest connection.
+    pub timeout_ms: i32,
+    /// The connection that holds it, if any.
+    pub conn: Option<ConnRef>,
+    /// A closeSession is under way: nothing of it is taken any more.
+    pub closing: bool,
+    /// The bucket in which it expires.
+    bucket: u64,
+    /// The bucket that lists it; at most `bucket`.
+    listed: u64,
+}
+
+/// All sessions, by id and by time of expiry.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    tick_ms: u64,
+    by_id: BTreeMap<SessionId, Session>,
+    buckets: BTreeMap<u64, BTreeSet<SessionId>>,
+    /// Milliseconds by which all deadlines are late, because this process did not run.
+    granted_ms: u64,
+}
+
+impl Sessions {
+    pub fn new(tick_ms: u32) -> Sessions {
+        Sessions {
+            tick_ms: u64::from(tick_ms.max(1)),
+            by_id: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            granted_ms: 0,
+        }
+    }
+
+    /// Starts to track a session, heard from just now.
+    pub fn track(
+        &mut self,
+        session: SessionId,
+        timeout_ms: i32,
+        conn: Option<ConnRef>,
+        now: Now,
+    ) {
+        let bucket = self.bucket_of(now, timeout_ms);
+        let entry = Session { timeout_ms, conn, closing: false, bucket, listed: bucket };
+        if let Some(old) = self.by_id.insert(session, entry) {
+            self.unlist(session, old.listed);
+        }
+        self.buckets.entry(bucket).or_default().insert(session);
+    }
+
+    /// Forgets a session.
+    pub fn remove(&mut self, session: SessionId) -> Option<Session> {
+        let entry = self.by_id.remove(&session)?;
+        self.unlist(session, entry.listed);
+        Some(entry)
+    }
+
+    pub fn get(&self, session: SessionId) -> Option<&Session> {
+        self.by_id.get(&session)
+    }
+
+    pub fn get_mut(&mut self, session: SessionId) -> Option<&mut Session> {
+        self.by_id.get_mut(&session)
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Notes that a session was heard from at `when`.
+    pub fn touch(&mut self, session: SessionId, when: Now) {
+        let Some(timeout_ms) = self.by_id.get(&session).map(|entry| entry.timeout_ms) else {
+            return;
+        };
+        let bucket = self.bucket_of(when, timeout_ms);
+        if let Some(entry) = self.by_id.get_mut(&session) {
+            entry.bucket = entry.bucket.max(bucket);
+        }
+    }
+
+    /// Gives a session another timeout, and counts it as heard from. A shorter timeout takes
+    /// effect with the first bucket that comes due.
+    pub fn renew(&mut self, session: SessionId, timeout_ms: i32, conn: ConnRef, now: Now) {
+        let bucket = self.bucket_of(now, timeout_ms);
+        let Some(entry) = self.by_id.get_mut(&session) else { return };
+        entry.timeout_ms = timeout_ms;
+        entry.conn = Some(conn);
+        entry.bucket = bucket;
+        let listed = entry.listed;
+        if bucket < listed {
+            entry.listed = bucket;
+            self.unlist(session, listed);
+            self.buckets.entry(bucket).or_default().insert(session);
+        }
+    }
+
+    /// Puts every deadline off: this process did not run for so long and heard nobody.
+    pub fn grant(&mut self, stalled_ms: u64) {
+        self.granted_ms += stalled_ms;
+    }
+
+    /// Sessions whose silence has lasted too long, given that everything heard up to
+    /// `heard_until` has been reported. Those already closing are passed over. They stay tracked
+    /// until their closeSession is applied, but are listed no more.
+    pub fn expired(&mut self, heard_until: Now) -> Vec<SessionId> {
+        let due = heard_until.millis().saturating_sub(self.granted_ms) / self.tick_ms;
+        let mut expired = Vec::new();
+        while let Some(first) = self.buckets.first_entry() {
+            if *first.key() > due {
+                break;
+            }
+            let bucket = *first.key();
+            for session in first.remove() {
+                let entry = self.by_id.get_mut(&session).expect("buckets list tracked sessions");
+                if entry.bucket > bucket {
+                    entry.listed = entry.bucket;
+                    self.buckets.entry(entry.bucket).or_default().insert(session);
+                } else if !entry.closing {
+                    expired.push(session);
+                }
+            }
+        }
+        expired
+    }
+
+    /// Sessions by id.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.by_id.iter().map(|(&id, session)| (id, session))
+    }
+
+    /// Lists a session again that could not be closed when it expired.
+    pub fn retry_expiry(&mut self, session: SessionId) {
+        if let Some(entry) = self.by_id.get_mut(&session) {
+            entry.bucket += 1;
+            entry.listed = entry.bucket;
+            self.buckets.entry(entry.bucket).or_default().insert(session);
+        }
+    }
+
+    fn bucket_of(&self, heard: Now, timeout_ms: i32) -> u64 {
+        let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
+        (heard.millis().saturating_sub(self.granted_ms) + timeout_ms) / self.tick_ms + 1
+    }
+
+    fn unlist(&mut self, session: SessionId, bucket: u64) {
+        if let Some(listed) = self.buckets.get_mut(&bucket) {
+            listed.remove(&session);
+            if listed.is_empty() {
+                self.buckets.remove(&bucket);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::{ConnId, FrontId};
+
+    const A: SessionId = SessionId(1);
+
+    fn at(ms: u64) -> Now {
+        Now::from_millis(ms)
+    }
+
+    fn one_session() -> Sessions {
+        let mut sessions = Sessions::new(2000);
+        sessions.track(A, 4000, None, at(500));
+        sessions
+    }
+
+    #[test]
+    fn expires_at_the_tick_after_its_timeout() {
+        let mut sessions = one_session();
+        assert_eq!(sessions.expired(at(5999)), []);
+        assert_eq!(sessions.expired(at(6000)), [A]);
+        assert_eq!(sessions.expired(at(60_000)), [], "reported once");
+        assert!(sessions.get(A).is_some(), "tracked until its closeSession is applied");
+    }
+
+    #[test]
+    fn a_touch_puts_it_off() {
+        let mut sessions = one_session();
+        sessions.touch(A, at(2000));
+        sessions.touch(A, at(1000));
+        assert_eq!(sessions.expired(at(7999)), []);
+        assert_eq!(sessions.expired(at(8000)), [A]);
+    }
+
+    #[test]
+    fn a_stall_of_our_own_is_granted() {
+        let mut sessions = one_session();
+        sessions.grant(30_000);
+        assert_eq!(sessions.expired(at(35_999)), []);
+        assert_eq!(sessions.expired(at(36_000)), [A]);
+    }
+
+    #[test]
+    fn a_shorter_timeout_counts_from_the_renewal() {
+        let mut sessions = Sessions::new(2000);
+        sessions.track(A, 40_000, None, at(0));
+        let conn = ConnRef { front: FrontId(0), conn: ConnId(1) };
+        sessions.renew(A, 4000, conn, at(1000));
+        assert_eq!(sessions.expired(at(5999)), []);
+        assert_eq!(sessions.expired(at(6000)), [A]);
+    }
+
+    #[test]
+    fn closing_sessions_do_not_expire_again() {
+        let mut sessions = one_session();
+        sessions.get_mut(A).expect("tracked").closing = true;
+        assert_eq!(sessions.expired(at(100_000)), []);
+        assert!(sessions.remove(A).is_some());
+        assert_eq!(sessions.len(), 0);
+    }
+}

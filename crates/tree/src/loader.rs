@@ -1,0 +1,137 @@
+//! A tree from a snapshot's sections.
+
+use std::collections::BTreeMap;
+
+use oxikeeper_proto::stat::StatPersisted;
+use oxikeeper_proto::{Acl, SessionId, Zxid, path};
+use thiserror::Error;
+
+use crate::acl_table;
+use crate::nodes::ROOT;
+use crate::record::Record;
+use crate::tree::{Tree, TreeOptions};
+
+/// Why a snapshot does not make a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoadError {
+    /// A node stands before its parent.
+    #[error("node {path} comes before its parent")]
+    Orphan {
+        /// The node.
+        path: String,
+    },
+    /// A path stands twice.
+    #[error("node {path} is there twice")]
+    Twice {
+        /// The node.
+        path: String,
+    },
+    /// A path that cannot be one.
+    #[error("{path:?} is not a path")]
+    NotAPath {
+        /// What stands there.
+        path: String,
+    },
+}
+
+/// Takes a snapshot's sections in their order.
+#[derive(Debug)]
+pub struct TreeLoader {
+    tree: Tree,
+    acls: BTreeMap<i64, Vec<Acl>>,
+}
+
+impl TreeLoader {
+    /// Begins with nothing.
+    pub fn new(options: TreeOptions) -> TreeLoader {
+        TreeLoader { tree: Tree::bare(options), acls: BTreeMap::new() }
+    }
+
+    /// A session and its timeout in milliseconds.
+    pub fn session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.tree.sessions.insert(session, timeout_ms);
+    }
+
+    /// An ACL and the number by which nodes name it.
+    pub fn acl(&mut self, id: i64, acl: Vec<Acl>) {
+        self.acls.insert(id, acl);
+    }
+
+    /// A node; the root's path is empty.
+    ///
+    /// # Errors
+    /// A node before its parent, or one that is there already.
+    pub fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+    ) -> Result<(), LoadError> {
+        let tree = &mut self.tree;
+        // -1 is the open list without an entry of its own. A list that is not in the table grants
+        // nothing to anybody until a later transaction sets one.
+        let (acl, resolved) = match (acl_id, self.acls.get(&acl_id)) {
+            (-1, _) => (tree.acls.acquire(&[Acl::open()]), true),
+            (_, Some(acl)) => (tree.acls.acquire(acl), true),
+            (_, None) => (tree.acls.acquire(&deny_all()), false),
+        };
+        let record = Record {
+            name: path::split(path).map_or("", |(_, name)| name),
+            data,
+            acl,
+            owner: stat.ephemeral_owner,
+            czxid: stat.czxid.raw(),
+            mzxid: stat.mzxid.raw(),
+            ctime: stat.ctime,
+            mtime: stat.mtime,
+            version: stat.version,
+            aversion: stat.aversion,
+        };
+        let id = if path.is_empty() {
+            tree.take_out(path::ROOT, ROOT);
+            tree.acls.release(acl_table::OPEN);
+            tree.nodes.replace_with(ROOT, data, |root| {
+                *root = Record { name: root.name, data: root.data, ..record };
+            });
+            ROOT
+        } else {
+            let not_a_path = || LoadError::NotAPath { path: path.to_owned() };
+            let (parent, _) = path::split(path).ok_or_else(not_a_path)?;
+            let orphan = || LoadError::Orphan { path: path.to_owned() };
+            let parent = tree.nodes.find(parent).ok_or_else(orphan)?;
+            if tree.nodes.find(path).is_some() {
+                return Err(LoadError::Twice { path: path.to_owned() });
+            }
+            tree.nodes.insert(parent, path, &record)
+        };
+        if stat.cversion != 0 || stat.pzxid != stat.czxid {
+            let family = tree.nodes.family_mut(id, stat.pzxid);
+            family.cversion = stat.cversion;
+            family.pzxid = stat.pzxid;
+        }
+        if !resolved {
+            tree.unresolved_acls.insert(id);
+        }
+        tree.count_in(if id == ROOT { path::ROOT } else { path }, id);
+        tree.index_kind(id, stat.ephemeral_owner);
+        Ok(())
+    }
+
+    /// The tree, standing at this transaction.
+    ///
+    /// # Errors
+    /// None at present; kept for checks over the whole.
+    pub fn finish(self, zxid: Zxid) -> Result<Tree, LoadError> {
+        let mut tree = self.tree;
+        tree.add_system_nodes();
+        tree.load_quotas();
+        tree.last_zxid = zxid;
+        Ok(tree)
+    }
+}
+
+/// A list that permits nothing: empty lists permit everything.
+fn deny_all() -> [Acl; 1] {
+    [Acl { perms: 0, id: oxikeeper_proto::Id::anyone() }]
+}

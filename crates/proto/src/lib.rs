@@ -13,6 +13,7 @@ pub mod limits;
 pub mod multi;
 pub mod op;
 pub mod path;
+pub mod replay;
 pub mod reply;
 pub mod request;
 pub mod stat;

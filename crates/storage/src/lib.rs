@@ -1,1 +1,29 @@
-//! Placeholder until the crate's first module lands.
+//! Transaction log, snapshots and epoch files in Apache ZooKeeper's formats, in place.
+//!
+//! Everything goes through [`Disk`], a synchronous trait with two implementations: the real one
+//! and [`sim_disk::SimDisk`], which can crash. What a transaction means is not known here: a
+//! [`ReplayTarget`](oxikeeper_proto::replay::ReplayTarget) takes what [`recover`] reads.
+
+pub mod check;
+pub mod dirs;
+pub mod disk;
+pub mod epoch_file;
+pub mod error;
+mod file_name;
+mod framing;
+pub mod log_reader;
+mod purge;
+mod recovery;
+pub mod sim_disk;
+pub mod snapshot_reader;
+mod snapshot_stream;
+mod snapshot_writer;
+mod txn_log;
+
+pub use dirs::Dirs;
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::StorageError;
+pub use purge::{Purged, purge};
+pub use recovery::{Finding, RecoverOptions, Recovered, clean_up, recover};
+pub use snapshot_writer::{Compression, SnapshotFile, SnapshotWriter};
+pub use txn_log::{LogOptions, SyncStats, TxnLog};

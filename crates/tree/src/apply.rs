@@ -181,9 +181,8 @@ impl Tree {
             let bytes = record.data.map_or(0, <[u8]>::len);
             let acl = Arc::clone(self.acls.get(acl_number));
             self.unindex_kind(id, owner);
-            self.unresolved_acls.remove(&id);
             self.nodes.remove(id);
-            self.acls.release(acl_number);
+            self.forget_acl(id, acl_number);
             let parent_acl = self.acls.get(self.nodes.record(parent).acl);
             changes.push(ChangeKind::Deleted, origin.zxid, path, &acl, parent_acl);
             self.quota_deleted(path, bytes);
@@ -219,9 +218,8 @@ impl Tree {
             let record = self.nodes.record(id);
             let (owner, acl_number) = (record.owner, record.acl);
             self.unindex_kind(id, owner);
-            self.unresolved_acls.remove(&id);
             self.nodes.remove(id);
-            self.acls.release(acl_number);
+            self.forget_acl(id, acl_number);
         }
         self.count_in(path, id);
     }

@@ -19,6 +19,7 @@ mod node;
 mod nodes;
 mod quota;
 mod record;
+mod restore;
 mod snapshot;
 mod tree;
 
@@ -27,5 +28,6 @@ pub use digest::{content_crc, counts_in_digest, node_digest};
 pub use loader::{LoadError, TreeLoader};
 pub use node::Node;
 pub use quota::{Quota, QuotaValues};
+pub use restore::Restore;
 pub use snapshot::SnapshotWalk;
 pub use tree::{Tree, TreeOptions};

@@ -49,6 +49,9 @@ pub struct Tree {
     pub(crate) walk: Option<ActiveWalk>,
     /// Nodes whose ACL the snapshot did not hold; nobody may touch them.
     pub(crate) unresolved_acls: BTreeSet<NodeId>,
+    /// How many of those were deleted before any transaction gave them an ACL: they are older than
+    /// the snapshot, so it should have held theirs.
+    pub(crate) lost_acls: usize,
 }
 
 impl Tree {
@@ -77,6 +80,7 @@ impl Tree {
             quotas: QuotaRoots::default(),
             walk: None,
             unresolved_acls: BTreeSet::new(),
+            lost_acls: 0,
         };
         tree.acls.acquire(&[Acl::open()]);
         tree.count_in(path::ROOT, ROOT);
@@ -183,7 +187,13 @@ impl Tree {
 
     /// Nodes whose ACL is not known, because a snapshot lacked it and no later transaction set it.
     pub fn unresolved_acls(&self) -> usize {
-        self.unresolved_acls.len()
+        self.unresolved_acls.len() + self.lost_acls
+    }
+
+    /// Forgets a node whose ACL may be one of the unknown ones.
+    pub(crate) fn forget_acl(&mut self, id: NodeId, acl: u32) {
+        self.lost_acls += usize::from(self.unresolved_acls.remove(&id));
+        self.acls.release(acl);
     }
 
     /// Writes the ensemble's configuration into `/zookeeper/config`, locally and without a

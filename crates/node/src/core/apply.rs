@@ -184,7 +184,9 @@ fn send(origin: &Origin, outgoing: &mut Outgoing<'_>, write: impl FnOnce(&mut Ve
 /// What stands behind the header of a successful reply.
 fn body(op: OpCode, txn: &Txn<'_>, outcome: &Outcome, out: &mut Vec<u8>) {
     match (txn, outcome) {
-        (Txn::Multi(members), Outcome::Multi(outcomes)) => multi_body(members, outcomes, out),
+        (Txn::Multi(members), Outcome::Multi(outcomes)) => {
+            multi_body(members, outcomes, out);
+        },
         (Txn::Multi(members), _) => failed_multi_body(members, out),
         _ => result(op == OpCode::Create, txn, outcome, out),
     }

@@ -1,0 +1,48 @@
+//! How a state is rebuilt from files: who reads them tells a [`ReplayTarget`].
+
+use thiserror::Error;
+
+use crate::acl::Acl;
+use crate::id::{SessionId, Zxid};
+use crate::stat::StatPersisted;
+use crate::txn::{Txn, TxnDigest, TxnHeader};
+
+/// Takes what recovery reads, in its order.
+pub trait ReplayTarget {
+    /// A snapshot begins: start from nothing, whatever an earlier attempt has left.
+    fn begin_snapshot(&mut self, zxid: Zxid);
+    /// There is no snapshot: start from the empty tree.
+    fn begin_empty(&mut self);
+    /// A session with its timeout in milliseconds.
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault>;
+    /// An ACL and its number.
+    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), ReplayFault>;
+    /// A node; the root's path is empty.
+    fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+    ) -> Result<(), ReplayFault>;
+    /// The snapshot is complete and its seals are right. A fault makes the next older one be tried.
+    fn end_snapshot(
+        &mut self,
+        zxid: Zxid,
+        digest: Option<(Zxid, u64)>,
+    ) -> Result<(), ReplayFault>;
+    /// The next transaction.
+    fn apply(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        digest: Option<TxnDigest>,
+    ) -> Result<(), ReplayFault>;
+    /// All is read. A fault makes the next older snapshot be tried.
+    fn finish(&mut self) -> Result<(), ReplayFault>;
+}
+
+/// Why the target did not take something.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct ReplayFault(pub String);

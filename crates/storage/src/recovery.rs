@@ -1,0 +1,429 @@
+//! From files to a state: the newest snapshot that is sound, and every logged transaction behind
+//! it, without a gap.
+//!
+//! Never skips anything silently. What a crash leaves behind is put in order with a line in the
+//! log; what a crash cannot explain is refused, with the place and the way out.
+//! Source: storage-format reference, 2.5, 3 and 4.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use oxikeeper_proto::stat::StatPersisted;
+use oxikeeper_proto::replay::{ReplayFault, ReplayTarget};
+use oxikeeper_proto::{Acl, SessionId, Zxid};
+
+use crate::dirs::Dirs;
+use crate::disk::Disk;
+use crate::error::{At, StorageError};
+use crate::file_name;
+use crate::log_reader::{Damage, LogEnd, LogReader};
+use crate::snapshot_reader::{self, SnapshotFault, SnapshotSink};
+
+/// How to recover.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoverOptions {
+    /// `zookeeper.snapshot.trust.empty`: replay logs onto the empty tree if there is no snapshot.
+    pub trust_empty: bool,
+    /// Longest transaction payload to accept: `jute.maxbuffer` plus `jute.maxbuffer.extrasize`.
+    pub payload_bytes_max: usize,
+}
+
+impl Default for RecoverOptions {
+    fn default() -> RecoverOptions {
+        let payload_bytes_max = 2 * oxikeeper_proto::limits::FRAME_BYTES_MAX_DEFAULT;
+        RecoverOptions { trust_empty: false, payload_bytes_max }
+    }
+}
+
+/// Something found on the way that the operator may want to know, and what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A snapshot that cannot be used; an older one was.
+    BadSnapshot {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A torn tail was dropped.
+    TornTail(Damage),
+    /// A file without records that was never acknowledged; it is set aside.
+    EmptyLog(PathBuf),
+    /// A snapshot stands, but no log: the state is the snapshot's.
+    NoLogs,
+    /// No snapshot; the logs were replayed onto the empty tree because the operator said so.
+    TrustedEmpty,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::BadSnapshot { path, why } => {
+                write!(f, "snapshot {} {why}; using an older one", path.display())
+            }
+            Finding::TornTail(damage) => {
+                write!(f, "torn tail, dropped: {damage}; nothing sound follows it")
+            }
+            Finding::EmptyLog(path) => {
+                write!(f, "{} has no intact header and holds nothing; set aside", path.display())
+            }
+            Finding::NoLogs => f.write_str("there is a snapshot but no transaction log"),
+            Finding::TrustedEmpty => f.write_str(
+                "no snapshot; the logs were replayed onto an empty tree because \
+                 zookeeper.snapshot.trust.empty is true",
+            ),
+        }
+    }
+}
+
+/// What recovery arrived at.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The last transaction.
+    pub last_zxid: Zxid,
+    /// The snapshot it began with.
+    pub snapshot: Option<PathBuf>,
+    /// Transactions replayed from logs.
+    pub replayed: u64,
+    /// True if there were no files at all.
+    pub fresh: bool,
+    /// What was found on the way.
+    pub findings: Vec<Finding>,
+}
+
+/// Apache looks at no more candidates either.
+const SNAPSHOTS_TRIED_MAX: usize = 100;
+
+/// Why one candidate does not lead to a state.
+enum Obstacle {
+    /// An older snapshot may do better.
+    Candidate(String),
+    /// No other snapshot can help.
+    Final(StorageError),
+}
+
+impl From<StorageError> for Obstacle {
+    fn from(error: StorageError) -> Obstacle {
+        Obstacle::Final(error)
+    }
+}
+
+/// Recovers the state of a data directory into `target`. Reads only; what is to be put in order on
+/// disk afterwards, [`clean_up`] does.
+///
+/// # Errors
+/// Files that cannot be read, or do not add up to a state that can be trusted.
+pub fn recover<D: Disk>(
+    disk: &D,
+    dirs: &Dirs,
+    options: &RecoverOptions,
+    target: &mut dyn ReplayTarget,
+) -> Result<Recovered, StorageError> {
+    let mut snapshots = list(disk, dirs.data(), |name| Some(file_name::parse_snapshot(name)?.0))?;
+    snapshots.reverse();
+    snapshots.truncate(SNAPSHOTS_TRIED_MAX);
+    let logs = list(disk, dirs.log(), file_name::parse_log)?;
+    let mut findings = Vec::new();
+    if snapshots.is_empty() {
+        return recover_empty(disk, options, &logs, target, dirs);
+    }
+    let mut first_obstacle = None;
+    for (zxid, path) in &snapshots {
+        let mut notes = Vec::new();
+        match recover_from(disk, options, *zxid, path, &logs, target, &mut notes) {
+            Ok((last_zxid, replayed)) => {
+                findings.append(&mut notes);
+                if logs.is_empty() {
+                    findings.push(Finding::NoLogs);
+                }
+                let snapshot = Some(path.clone());
+                let fresh = false;
+                return Ok(Recovered { last_zxid, snapshot, replayed, fresh, findings });
+            }
+            Err(Obstacle::Candidate(why)) => {
+                first_obstacle.get_or_insert_with(|| format!("{} {why}", path.display()));
+                findings.push(Finding::BadSnapshot { path: path.clone(), why });
+            }
+            Err(Obstacle::Final(error)) => return Err(error),
+        }
+    }
+    Err(StorageError::Refused {
+        problem: format!(
+            "none of the {} snapshots in {} leads to a complete state; the newest: {}",
+            snapshots.len(),
+            dirs.data().display(),
+            first_obstacle.unwrap_or_default()
+        ),
+        advice: "Restore the missing files from a backup. If the logs reach back to the first \
+                 transaction, move the snapshots away and start once with \
+                 zookeeper.snapshot.trust.empty=true."
+            .into(),
+    })
+}
+
+/// Without a snapshot: nothing at all, or logs that the operator vouches for.
+fn recover_empty<D: Disk>(
+    disk: &D,
+    options: &RecoverOptions,
+    logs: &[(Zxid, PathBuf)],
+    target: &mut dyn ReplayTarget,
+    dirs: &Dirs,
+) -> Result<Recovered, StorageError> {
+    let mut findings = Vec::new();
+    if !logs.is_empty() && !options.trust_empty {
+        return Err(StorageError::Refused {
+            problem: format!(
+                "{} holds transaction logs, but there is no snapshot in {}",
+                dirs.log().display(),
+                dirs.data().display()
+            ),
+            advice: "Restore the snapshots, or correct dataDir. Only if this directory never had \
+                     one and the logs begin with the first transaction, start once with \
+                     zookeeper.snapshot.trust.empty=true."
+                .into(),
+        });
+    }
+    target.begin_empty();
+    if !logs.is_empty() {
+        findings.push(Finding::TrustedEmpty);
+    }
+    let mut replay = Replay::new(disk, options, Zxid::ZERO);
+    let (last_zxid, replayed) = match replay.run(logs, target, &mut findings) {
+        Ok(end) => end,
+        Err(Obstacle::Candidate(problem)) => return Err(no_way(problem)),
+        Err(Obstacle::Final(error)) => return Err(error),
+    };
+    let fresh = logs.is_empty();
+    Ok(Recovered { last_zxid, snapshot: None, replayed, fresh, findings })
+}
+
+fn recover_from<D: Disk>(
+    disk: &D,
+    options: &RecoverOptions,
+    zxid: Zxid,
+    path: &Path,
+    logs: &[(Zxid, PathBuf)],
+    target: &mut dyn ReplayTarget,
+    findings: &mut Vec<Finding>,
+) -> Result<(Zxid, u64), Obstacle> {
+    target.begin_snapshot(zxid);
+    let trailer = match snapshot_reader::read(disk, path, &mut Forward(target)) {
+        Ok(trailer) => trailer,
+        Err(SnapshotFault::Io(source)) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            let path = path.to_owned();
+            return Err(StorageError::Io { action: "read", path, source }.into());
+        }
+        Err(fault) => return Err(Obstacle::Candidate(fault.to_string())),
+    };
+    let faulty = |fault: ReplayFault| Obstacle::Candidate(fault.to_string());
+    target.end_snapshot(zxid, trailer.digest).map_err(faulty)?;
+    // The last log that begins at or before the snapshot may go on behind it.
+    let first = logs.partition_point(|(first, _)| *first <= zxid).saturating_sub(1);
+    let mut replay = Replay::new(disk, options, zxid);
+    replay.run(&logs[first..], target, findings)
+}
+
+struct Forward<'t>(&'t mut dyn ReplayTarget);
+
+impl SnapshotSink for Forward<'_> {
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault> {
+        self.0.session(id, timeout_ms)
+    }
+    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), ReplayFault> {
+        self.0.acl(id, acl)
+    }
+    fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+    ) -> Result<(), ReplayFault> {
+        self.0.node(path, data, acl_id, stat)
+    }
+}
+
+/// Replays logs behind a snapshot.
+struct Replay<'r, D: Disk> {
+    disk: &'r D,
+    options: &'r RecoverOptions,
+    /// The snapshot's zxid: records up to it are passed over.
+    base: Zxid,
+    /// The last transaction of the state.
+    last: Zxid,
+    /// The last record seen in the files, passed over or not.
+    seen: Option<Zxid>,
+    replayed: u64,
+    /// Damage that ended an earlier file: only a gap makes it matter.
+    torn: Option<Damage>,
+}
+
+impl<'r, D: Disk> Replay<'r, D> {
+    fn new(disk: &'r D, options: &'r RecoverOptions, base: Zxid) -> Replay<'r, D> {
+        Replay { disk, options, base, last: base, seen: None, replayed: 0, torn: None }
+    }
+
+    fn run(
+        &mut self,
+        logs: &[(Zxid, PathBuf)],
+        target: &mut dyn ReplayTarget,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(Zxid, u64), Obstacle> {
+        for (index, (_, path)) in logs.iter().enumerate() {
+            self.file(path, index + 1 == logs.len(), target, findings)?;
+        }
+        if let Some(damage) = self.torn.take() {
+            findings.push(Finding::TornTail(damage));
+        }
+        target.finish().map_err(|fault| Obstacle::Candidate(fault.to_string()))?;
+        Ok((self.last, self.replayed))
+    }
+
+    fn file(
+        &mut self,
+        path: &Path,
+        is_last: bool,
+        target: &mut dyn ReplayTarget,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Obstacle> {
+        let mut reader = LogReader::open(self.disk, path, self.options.payload_bytes_max)?;
+        while let Some(record) = reader.next_record()? {
+            let zxid = record.header.zxid;
+            if let Some(seen) = self.seen
+                && zxid <= seen
+            {
+                return Err(regress(path, record.position, zxid, seen).into());
+            }
+            if zxid > self.base {
+                self.require_next(zxid, path, record.position)?;
+                target.apply(&record.header, &record.txn, record.digest).map_err(|fault| {
+                    no_way(format!("{zxid} in {} cannot be applied: {fault}", path.display()))
+                })?;
+                self.last = zxid;
+                self.replayed += 1;
+            }
+            self.seen = Some(zxid);
+        }
+        match reader.end() {
+            None | Some(LogEnd::Clean) => {}
+            Some(LogEnd::Torn(damage)) => self.torn = Some(damage.clone()),
+            Some(LogEnd::Hole { damage, next }) => return Err(hole(damage, *next, is_last).into()),
+            Some(LogEnd::Corrupt(damage)) => return Err(corrupt(damage).into()),
+            // A file in the middle is missed by nobody if what follows joins on.
+            Some(LogEnd::NoHeader) => findings.push(Finding::EmptyLog(path.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// The next transaction has to join on to the state without a gap.
+    fn require_next(&mut self, zxid: Zxid, path: &Path, position: u64) -> Result<(), Obstacle> {
+        let begins_epoch = zxid.epoch() > self.last.epoch() && zxid.counter() == 1;
+        let joins = if self.replayed == 0 {
+            zxid.follows(self.last) && (zxid.epoch() == self.last.epoch() || begins_epoch)
+        } else {
+            zxid.follows(self.last)
+        };
+        if joins {
+            if let Some(damage) = self.torn.take() {
+                tracing::warn!(%damage, "torn end of an earlier log; the next one joins on");
+            }
+            return Ok(());
+        }
+        let damaged = self.torn.take().map(|damage| format!(" There is {damage}."));
+        let problem = format!(
+            "transactions are missing: {zxid} at byte {position} of {} cannot follow {}.{}",
+            path.display(),
+            self.last,
+            damaged.unwrap_or_default()
+        );
+        if self.replayed == 0 {
+            // Perhaps an older snapshot has the logs that lead here.
+            return Err(Obstacle::Candidate(format!("does not join the logs: {problem}")));
+        }
+        Err(no_way(problem).into())
+    }
+}
+
+/// Puts the directories in order after a recovery: sets empty logs aside and removes temporary
+/// files that a crash left behind.
+///
+/// # Errors
+/// What the disk says.
+pub fn clean_up<D: Disk>(
+    disk: &D,
+    dirs: &Dirs,
+    recovered: &Recovered,
+) -> Result<(), StorageError> {
+    for finding in &recovered.findings {
+        if let Finding::EmptyLog(path) = finding {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let aside = dirs.log().join(format!("{}{name}", file_name::SET_ASIDE));
+            disk.rename(path, &aside).at("rename", path)?;
+        }
+    }
+    for dir in [dirs.data(), dirs.log()] {
+        for name in disk.list(dir).at("list", dir)? {
+            if name.starts_with(file_name::TEMPORARY) {
+                let path = dir.join(&name);
+                disk.remove(&path).at("remove", &path)?;
+            }
+        }
+        disk.sync_dir(dir).at("sync", dir)?;
+    }
+    Ok(())
+}
+
+/// Files of a directory whose names carry a zxid, in its order.
+pub(crate) fn list<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    parse: impl Fn(&str) -> Option<Zxid>,
+) -> Result<Vec<(Zxid, PathBuf)>, StorageError> {
+    let names = disk.list(dir).at("list", dir)?;
+    let mut files: Vec<(Zxid, PathBuf)> =
+        names.iter().filter_map(|name| Some((parse(name)?, dir.join(name)))).collect();
+    files.sort();
+    Ok(files)
+}
+
+fn regress(path: &Path, position: u64, zxid: Zxid, seen: Zxid) -> StorageError {
+    StorageError::Refused {
+        problem: format!(
+            "{zxid} at byte {position} of {} stands behind {seen}: the logs are out of order",
+            path.display()
+        ),
+        advice: cut_advice(path),
+    }
+}
+
+fn hole(damage: &Damage, next: Zxid, is_last: bool) -> StorageError {
+    let place = if is_last { "the last log" } else { "a log that others follow" };
+    StorageError::Refused {
+        problem: format!(
+            "{damage}, and a sound transaction {next} behind it, in {place}: something that may \
+             have been acknowledged is missing"
+        ),
+        advice: cut_advice(&damage.path),
+    }
+}
+
+fn corrupt(damage: &Damage) -> StorageError {
+    StorageError::Refused { problem: damage.to_string(), advice: cut_advice(&damage.path) }
+}
+
+fn no_way(problem: String) -> StorageError {
+    StorageError::Refused {
+        problem,
+        advice: "Restore the missing files from a backup, or start from an older complete set."
+            .into(),
+    }
+}
+
+fn cut_advice(path: &Path) -> String {
+    let dir = path.parent().and_then(Path::parent).unwrap_or(path);
+    format!(
+        "Restore the file from a backup. To give up everything from there on instead, look at \
+         what would go with `oxikeeper check {0}`, then run `oxikeeper check --cut {0}`.",
+        dir.display()
+    )
+}

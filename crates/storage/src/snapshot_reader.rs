@@ -1,0 +1,306 @@
+//! Reading a snapshot: its sections in their order, every seal verified.
+//!
+//! Source: storage-format reference, 3.1 to 3.3.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use oxikeeper_proto::replay::ReplayFault;
+use oxikeeper_proto::stat::StatPersisted;
+use oxikeeper_proto::{Acl, Decode, DecodeError, Reader, SessionId, Zxid};
+use simd_adler32::Adler32;
+use thiserror::Error;
+
+use crate::disk::Disk;
+use crate::file_name;
+use crate::snapshot_stream;
+
+/// Why a file is not a snapshot that can be used.
+#[derive(Debug, Error)]
+pub enum SnapshotFault {
+    /// It cannot be read to its end.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// Its bytes are not a snapshot's.
+    #[error("is damaged: {0}")]
+    Damaged(String),
+    /// Its content was not taken.
+    #[error("holds what cannot be: {0}")]
+    Content(#[from] ReplayFault),
+}
+
+impl From<DecodeError> for SnapshotFault {
+    fn from(error: DecodeError) -> SnapshotFault {
+        SnapshotFault::Damaged(error.to_string())
+    }
+}
+
+/// Takes the sections of a snapshot as they are read.
+pub trait SnapshotSink {
+    /// A session with its timeout in milliseconds.
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault>;
+    /// An ACL and its number.
+    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), ReplayFault>;
+    /// A node; the root's path is empty.
+    fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+    ) -> Result<(), ReplayFault>;
+}
+
+/// Takes nothing: to verify a file.
+pub struct Discard;
+
+impl SnapshotSink for Discard {
+    fn session(&mut self, _: SessionId, _: i32) -> Result<(), ReplayFault> {
+        Ok(())
+    }
+    fn acl(&mut self, _: i64, _: Vec<Acl>) -> Result<(), ReplayFault> {
+        Ok(())
+    }
+    fn node(
+        &mut self,
+        _: &str,
+        _: Option<&[u8]>,
+        _: i64,
+        _: &StatPersisted,
+    ) -> Result<(), ReplayFault> {
+        Ok(())
+    }
+}
+
+/// What stands behind the nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trailer {
+    /// The digest of version 2, with the zxid it belongs to; absent in old files, and where the
+    /// zxid is 0.
+    pub digest: Option<(Zxid, u64)>,
+    /// The last zxid when writing ended: larger than the file's name in a fuzzy snapshot.
+    pub last_zxid: Option<Zxid>,
+}
+
+const MAGIC: i32 = 0x5A4B_534E;
+/// A string or buffer may be this long; it is read piece by piece, so a wrong length costs nothing.
+const FIELD_BYTES_MAX: usize = 1 << 30;
+const PIECE_BYTES: usize = 64 * 1024;
+const SEAL_BYTES: usize = 13;
+/// More than any trailer has.
+const TRAILER_BYTES_MAX: usize = 1024;
+
+/// Reads a whole snapshot into `sink`.
+///
+/// # Errors
+/// Anything that makes the file unusable.
+pub fn read<D: Disk>(
+    disk: &D,
+    path: &Path,
+    sink: &mut dyn SnapshotSink,
+) -> Result<Trailer, SnapshotFault> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // A snapshot that is being written has a temporary name before its final one.
+    let name = name.strip_prefix(file_name::TEMPORARY).unwrap_or(name);
+    let (_, compression) = file_name::parse_snapshot(name)
+        .ok_or_else(|| SnapshotFault::Damaged(format!("{name} is not the name of a snapshot")))?;
+    let stream = snapshot_stream::open(disk.open(path)?, compression)?;
+    let mut sections = Sections { stream, adler: Adler32::new(), field: Vec::new() };
+    sections.head(sink)?;
+    sections.nodes(sink)?;
+    sections.seal()?;
+    sections.trailer()
+}
+
+/// A stream with the checksum of all that was read of it.
+struct Sections {
+    stream: Box<dyn Read>,
+    adler: Adler32,
+    field: Vec<u8>,
+}
+
+impl Sections {
+    fn head(&mut self, sink: &mut dyn SnapshotSink) -> Result<(), SnapshotFault> {
+        if self.int()? != MAGIC {
+            return Err(damaged("it does not begin with ZKSN"));
+        }
+        // Version and dbid may hold anything.
+        self.fixed::<12>()?;
+        for _ in 0..self.int()? {
+            let (id, timeout_ms) = (SessionId(self.long()?), self.int()?);
+            sink.session(id, timeout_ms)?;
+        }
+        for _ in 0..self.int()? {
+            let id = self.long()?;
+            let mut acl = Vec::new();
+            for _ in 0..self.int()? {
+                let perms = self.int()?;
+                let scheme = self.string()?;
+                let id = self.string()?;
+                acl.push(Acl { perms, id: oxikeeper_proto::Id { scheme, id } });
+            }
+            sink.acl(id, acl)?;
+        }
+        Ok(())
+    }
+
+    fn nodes(&mut self, sink: &mut dyn SnapshotSink) -> Result<(), SnapshotFault> {
+        let mut path_bytes = Vec::new();
+        let mut data = Vec::new();
+        loop {
+            if !self.field_into(&mut path_bytes)? {
+                return Err(damaged("a node without a path"));
+            }
+            if path_bytes == b"/" {
+                return Ok(());
+            }
+            let path = String::from_utf8_lossy(&path_bytes);
+            let has_data = self.field_into(&mut data)?;
+            let acl_id = self.long()?;
+            let stat: StatPersisted = decode(&self.fixed::<60>()?)?;
+            sink.node(&path, has_data.then_some(&data[..]), acl_id, &stat)?;
+        }
+    }
+
+    /// Compares a seal with the checksum of everything before it.
+    fn seal(&mut self) -> Result<(), SnapshotFault> {
+        let expected = u64::from(self.adler.finish());
+        let seal = self.fixed::<SEAL_BYTES>()?;
+        check_seal(&seal, expected)
+    }
+
+    /// What stands behind the first seal can only be told by its length; a reading counts if its
+    /// seals are right.
+    fn trailer(mut self) -> Result<Trailer, SnapshotFault> {
+        let mut rest = Vec::new();
+        self.stream.take(TRAILER_BYTES_MAX as u64 + 1).read_to_end(&mut rest)?;
+        let mut reader = Trailing { rest: &rest, adler: &mut self.adler };
+        let mut trailer = Trailer::default();
+        match rest.len() {
+            0 => {}
+            33 => trailer.digest = reader.digest()?,
+            21 => trailer.last_zxid = Some(reader.last_zxid()?),
+            54 => {
+                trailer.digest = reader.digest()?;
+                trailer.last_zxid = Some(reader.last_zxid()?);
+            }
+            length if length <= TRAILER_BYTES_MAX => {
+                reader.old_digest()?;
+                if !reader.rest.is_empty() {
+                    trailer.last_zxid = Some(reader.last_zxid()?);
+                }
+            }
+            _ => return Err(damaged("bytes behind its end")),
+        }
+        Ok(trailer)
+    }
+
+    fn int(&mut self) -> Result<i32, SnapshotFault> {
+        self.fixed().map(i32::from_be_bytes)
+    }
+
+    fn long(&mut self) -> Result<i64, SnapshotFault> {
+        self.fixed().map(i64::from_be_bytes)
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], SnapshotFault> {
+        let mut bytes = [0; N];
+        self.stream.read_exact(&mut bytes)?;
+        self.adler.write(&bytes);
+        Ok(bytes)
+    }
+
+    fn string(&mut self) -> Result<String, SnapshotFault> {
+        let mut bytes = std::mem::take(&mut self.field);
+        let is_some = self.field_into(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        self.field = bytes;
+        if is_some { Ok(text) } else { Err(damaged("an identity without a name")) }
+    }
+
+    /// Reads a buffer or string; false if it is null.
+    fn field_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool, SnapshotFault> {
+        bytes.clear();
+        let length = self.int()?;
+        if length == -1 {
+            return Ok(false);
+        }
+        let mut left = usize::try_from(length)
+            .ok()
+            .filter(|&length| length <= FIELD_BYTES_MAX)
+            .ok_or_else(|| damaged(&format!("a field of the impossible length {length}")))?;
+        while left > 0 {
+            let from = bytes.len();
+            bytes.resize(from + left.min(PIECE_BYTES), 0);
+            self.stream.read_exact(&mut bytes[from..])?;
+            left -= bytes.len() - from;
+        }
+        self.adler.write(bytes);
+        Ok(true)
+    }
+}
+
+/// What is left behind the first seal.
+struct Trailing<'t> {
+    rest: &'t [u8],
+    adler: &'t mut Adler32,
+}
+
+impl Trailing<'_> {
+    fn digest(&mut self) -> Result<Option<(Zxid, u64)>, SnapshotFault> {
+        let mut reader = Reader::new(self.take(20)?);
+        let zxid: Zxid = reader.get()?;
+        let version: i32 = reader.get()?;
+        let value: i64 = reader.get()?;
+        self.seal()?;
+        let usable = version == oxikeeper_proto::txn::DIGEST_VERSION && zxid != Zxid::ZERO;
+        Ok(usable.then_some((zxid, value as u64)))
+    }
+
+    /// The digest of versions before 2, a string in hex. Not comparable with ours.
+    fn old_digest(&mut self) -> Result<(), SnapshotFault> {
+        let length = self.rest.get(12..16).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        let length = length.ok_or_else(|| damaged("bytes behind its end"))?;
+        self.take(16usize.saturating_add(length as usize))?;
+        self.seal()
+    }
+
+    fn last_zxid(&mut self) -> Result<Zxid, SnapshotFault> {
+        let zxid = decode(self.take(8)?)?;
+        self.seal()?;
+        Ok(zxid)
+    }
+
+    fn seal(&mut self) -> Result<(), SnapshotFault> {
+        let expected = u64::from(self.adler.finish());
+        let seal = self.take(SEAL_BYTES)?;
+        check_seal(seal, expected)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&[u8], SnapshotFault> {
+        let (head, rest) =
+            self.rest.split_at_checked(count).ok_or_else(|| damaged("it ends in its trailer"))?;
+        self.rest = rest;
+        self.adler.write(head);
+        Ok(head)
+    }
+}
+
+fn check_seal(seal: &[u8], expected: u64) -> Result<(), SnapshotFault> {
+    let (value, mark) = seal.split_at(8);
+    if value != expected.to_be_bytes() {
+        return Err(damaged("a seal does not match what it seals"));
+    }
+    if mark != [0, 0, 0, 1, b'/'] {
+        return Err(damaged("a seal without its end mark"));
+    }
+    Ok(())
+}
+
+fn decode<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Result<T, SnapshotFault> {
+    Ok(Reader::new(bytes).get()?)
+}
+
+fn damaged(what: &str) -> SnapshotFault {
+    SnapshotFault::Damaged(what.to_owned())
+}

@@ -6,8 +6,10 @@
 //! Pure: no clock, socket, file, thread or randomness.
 
 pub mod auth;
+pub mod command;
 pub mod config;
 pub mod core;
+pub mod front;
 pub mod mail;
 pub mod session_id;
 pub mod time;

@@ -115,7 +115,7 @@ impl Outstanding {
                 child_count: node.num_children(),
                 acl: Arc::clone(node.acl()),
                 data_len: node.data().map_or(0, <[u8]>::len),
-                content_crc: node.content_crc(),
+                content_crc: content_crc(path, node.data()),
             }),
         }
     }

@@ -137,20 +137,6 @@ impl Sessions {
         expired
     }
 
-    /// Sessions by id.
-    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.by_id.iter().map(|(&id, session)| (id, session))
-    }
-
-    /// Lists a session again that could not be closed when it expired.
-    pub fn retry_expiry(&mut self, session: SessionId) {
-        if let Some(entry) = self.by_id.get_mut(&session) {
-            entry.bucket += 1;
-            entry.listed = entry.bucket;
-            self.buckets.entry(entry.bucket).or_default().insert(session);
-        }
-    }
-
     fn bucket_of(&self, heard: Now, timeout_ms: i32) -> u64 {
         let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
         (heard.millis().saturating_sub(self.granted_ms) + timeout_ms) / self.tick_ms + 1

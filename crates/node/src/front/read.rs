@@ -1,0 +1,219 @@
+//! Reads: answered at once from the tree, encoded straight into the connection's output.
+//!
+//! Source: client-protocol reference, 4.7 and 4.8.
+
+use std::borrow::Cow;
+
+use oxikeeper_proto::acl::perms;
+use oxikeeper_proto::multi::{MultiHeader, MultiOp, MultiRequest};
+use oxikeeper_proto::reply::{
+    ClientInfo, ErrorReply, GetAclReply, GetAllChildrenNumberReply, GetDataReply, StatReply,
+    WhoAmIReply,
+};
+use oxikeeper_proto::request::{PathRequest, WatchableRequest};
+use oxikeeper_proto::{Encode, ErrorCode, Id, OpCode, Reader, SessionId};
+use oxikeeper_tree::{Node, Tree};
+
+use crate::auth::{AuthPolicy, may_administer, redacted};
+
+/// A watch that a read leaves behind.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LeftWatch<'a> {
+    /// On the node, whether it exists or not.
+    Data(Cow<'a, str>),
+    /// On its children.
+    Child(Cow<'a, str>),
+}
+
+/// Who reads, and what.
+pub struct ReadContext<'c> {
+    /// The tree to read.
+    pub tree: &'c Tree,
+    /// Who may see what.
+    pub auth: &'c AuthPolicy,
+    /// The reader's identities.
+    pub ids: &'c [Id],
+    /// The reader's session.
+    pub session: SessionId,
+}
+
+/// What a read answers besides what it has written.
+pub struct ReadResult<'a> {
+    /// `Ok`, or the error that is the whole answer.
+    pub code: ErrorCode,
+    /// A watch to register.
+    pub watch: Option<LeftWatch<'a>>,
+}
+
+impl<'a> ReadResult<'a> {
+    fn done(code: ErrorCode) -> ReadResult<'a> {
+        ReadResult { code, watch: None }
+    }
+}
+
+impl ReadContext<'_> {
+    /// Answers a read into `out`; with an error, nothing of what was written there counts.
+    /// `None` if the operation is not a read of the tree.
+    pub fn read<'a>(&self, op: OpCode, body: &'a [u8], out: &mut Vec<u8>) -> Option<ReadResult<'a>> {
+        let mut reader = Reader::new(body);
+        Some(match op {
+            OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
+                let Ok(WatchableRequest { path: Some(path), watch }) = reader.get() else {
+                    return Some(ReadResult::done(ErrorCode::MarshallingError));
+                };
+                self.watchable(op, path, watch, out)
+            }
+            OpCode::GetAcl | OpCode::GetAllChildrenNumber => {
+                let Ok(PathRequest { path: Some(path) }) = reader.get() else {
+                    return Some(ReadResult::done(ErrorCode::MarshallingError));
+                };
+                let code = if op == OpCode::GetAcl {
+                    self.acl(&path, out)
+                } else {
+                    self.all_children_number(&path, out)
+                };
+                ReadResult::done(code)
+            }
+            OpCode::GetEphemerals => match reader.get::<PathRequest<'_>>() {
+                Ok(request) => {
+                    self.ephemerals(request.path.as_deref(), out);
+                    ReadResult::done(ErrorCode::Ok)
+                }
+                Err(_) => ReadResult::done(ErrorCode::MarshallingError),
+            },
+            OpCode::MultiRead => ReadResult::done(self.multi(&mut reader, out)),
+            OpCode::WhoAmI => {
+                self.who_am_i(out);
+                ReadResult::done(ErrorCode::Ok)
+            }
+            OpCode::Ping => ReadResult::done(ErrorCode::Ok),
+            _ => return None,
+        })
+    }
+
+    fn watchable<'a>(
+        &self,
+        op: OpCode,
+        path: Cow<'a, str>,
+        watch: bool,
+        out: &mut Vec<u8>,
+    ) -> ReadResult<'a> {
+        if op == OpCode::Exists && path.contains('\0') {
+            return ReadResult::done(ErrorCode::BadArguments);
+        }
+        let node = match self.readable(&path) {
+            Ok(node) => node,
+            // exists watches a missing node; the others leave nothing behind when they fail.
+            Err(ErrorCode::NoNode) if op == OpCode::Exists => {
+                let watch = watch.then_some(LeftWatch::Data(path));
+                return ReadResult { code: ErrorCode::NoNode, watch };
+            }
+            Err(code) => return ReadResult::done(code),
+        };
+        match op {
+            OpCode::Exists => StatReply { stat: node.stat() }.encode(out),
+            OpCode::GetData => {
+                GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
+            }
+            _ => {
+                encode_children(&node, out);
+                if op == OpCode::GetChildren2 {
+                    node.stat().encode(out);
+                }
+            }
+        }
+        let watch = watch.then(|| match op {
+            OpCode::Exists | OpCode::GetData => LeftWatch::Data(path),
+            _ => LeftWatch::Child(path),
+        });
+        ReadResult { code: ErrorCode::Ok, watch }
+    }
+
+    fn readable(&self, path: &str) -> Result<Node<'_>, ErrorCode> {
+        let node = self.tree.node(path).ok_or(ErrorCode::NoNode)?;
+        if self.auth.permits(node.acl(), perms::READ, self.ids) {
+            Ok(node)
+        } else {
+            Err(ErrorCode::NoAuth)
+        }
+    }
+
+    fn acl(&self, path: &str, out: &mut Vec<u8>) -> ErrorCode {
+        let Some(node) = self.tree.node(path) else { return ErrorCode::NoNode };
+        if !self.auth.permits(node.acl(), perms::READ | perms::ADMIN, self.ids) {
+            return ErrorCode::NoAuth;
+        }
+        let acl = if may_administer(self.auth, node.acl(), self.ids) {
+            node.acl().to_vec()
+        } else {
+            redacted(node.acl())
+        };
+        GetAclReply { acl, stat: node.stat() }.encode(out);
+        ErrorCode::Ok
+    }
+
+    fn all_children_number(&self, path: &str, out: &mut Vec<u8>) -> ErrorCode {
+        match self.readable(path) {
+            Ok(node) => {
+                let total_number = i32::try_from(node.descendants()).unwrap_or(i32::MAX);
+                GetAllChildrenNumberReply { total_number }.encode(out);
+                ErrorCode::Ok
+            }
+            Err(code) => code,
+        }
+    }
+
+    /// The session's own ephemerals under a prefix, which is compared as a string.
+    fn ephemerals(&self, prefix: Option<&str>, out: &mut Vec<u8>) {
+        let prefix = prefix.filter(|prefix| !prefix.trim().is_empty()).unwrap_or("/");
+        let mut paths = self.tree.ephemerals(self.session);
+        paths.retain(|path| path.starts_with(prefix));
+        paths.encode(out);
+    }
+
+    fn who_am_i(&self, out: &mut Vec<u8>) {
+        let info = |id: &Id| ClientInfo {
+            auth_scheme: id.scheme.clone(),
+            user: self.auth.user_name(id),
+        };
+        WhoAmIReply { client_info: self.ids.iter().map(info).collect() }.encode(out);
+    }
+
+    /// Every operation succeeds or fails by itself.
+    fn multi(&self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> ErrorCode {
+        let Ok(MultiRequest { ops }) = reader.get() else { return ErrorCode::MarshallingError };
+        if ops.iter().any(|op| !op.is_read()) {
+            return ErrorCode::MarshallingError;
+        }
+        for op in ops {
+            let path = match &op {
+                MultiOp::GetData(request) | MultiOp::GetChildren(request) => request.path.as_deref(),
+                _ => None,
+            };
+            match path.ok_or(ErrorCode::MarshallingError).and_then(|path| self.readable(path)) {
+                Ok(node) if op.code() == OpCode::GetData => {
+                    MultiHeader::result(OpCode::GetData).encode(out);
+                    GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
+                }
+                Ok(node) => {
+                    MultiHeader::result(OpCode::GetChildren).encode(out);
+                    encode_children(&node, out);
+                }
+                Err(code) => {
+                    let err = code.to_wire();
+                    MultiHeader::error(err).encode(out);
+                    ErrorReply { err }.encode(out);
+                }
+            }
+        }
+        MultiHeader::END.encode(out);
+        ErrorCode::Ok
+    }
+}
+
+fn encode_children(node: &Node<'_>, out: &mut Vec<u8>) {
+    (node.num_children() as i32).encode(out);
+    for name in node.children() {
+        name.encode(out);
+    }
+}

@@ -1,0 +1,248 @@
+//! A session's requests, in order.
+
+use std::sync::Arc;
+
+use oxikeeper_proto::reply::{ReplyHeader, SaslReply, frame};
+use oxikeeper_proto::request::{AuthPacket, RequestHeader, SaslRequest};
+use oxikeeper_proto::{Encode, ErrorCode, OpCode, Reader, Xid, Zxid};
+
+use super::connection::{Connection, Stage, Waiting};
+use super::limits::OUTPUT_BYTES_PAUSE;
+use super::watch_table::Slot;
+use super::{CloseHow, Front, Outputs, View, close, is_blocked};
+use crate::mail::{ConnRef, Request, ToCore};
+use crate::time::Now;
+
+/// Where a request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// By the Core, in the order of writes.
+    Core(OpCode),
+    /// Here.
+    Here(OpCode),
+    /// Nowhere: it is not an operation that clients may ask for.
+    Unknown,
+}
+
+impl Place {
+    fn of(code: i32) -> Place {
+        match OpCode::from_wire(code) {
+            Some(
+                op @ (OpCode::Create
+                | OpCode::Delete
+                | OpCode::SetData
+                | OpCode::SetAcl
+                | OpCode::Sync
+                | OpCode::Multi
+                | OpCode::Create2
+                | OpCode::Reconfig
+                | OpCode::CreateContainer
+                | OpCode::CreateTtl
+                | OpCode::CloseSession),
+            ) => Place::Core(op),
+            // check stands only inside a multi; the others are the server's own.
+            Some(OpCode::Check | OpCode::DeleteContainer | OpCode::CreateSession) | None => {
+                Place::Unknown
+            }
+            Some(op) => Place::Here(op),
+        }
+    }
+}
+
+impl Front {
+    /// Takes one request of an open session.
+    pub(super) fn request(
+        &mut self,
+        slot: Slot,
+        connection: &mut Connection,
+        frame: &[u8],
+        at: View<'_>,
+        out: &mut Outputs,
+    ) {
+        let mut reader = Reader::new(frame);
+        let Ok(header) = reader.get::<RequestHeader>() else {
+            return close(connection, CloseHow::Now, "a frame without a header", out);
+        };
+        match OpCode::from_wire(header.op) {
+            Some(OpCode::Auth) => return self.auth(slot, connection, header, reader, out),
+            Some(OpCode::Sasl) => return self.sasl(slot, connection, header, reader, out),
+            _ => {}
+        }
+        let place = Place::of(header.op);
+        if place == Place::Core(OpCode::CloseSession) {
+            connection.stage = Stage::Ending;
+        }
+        let all_forwarded = connection.forwarded == connection.fifo.len();
+        match place {
+            Place::Core(op) if all_forwarded => {
+                self.forward(connection, header.xid, op, reader.rest(), out);
+                connection.fifo.push_back(Waiting::Forwarded { since: at.now });
+            }
+            _ if connection.fifo.is_empty() => {
+                self.answer(slot, connection, header, reader.rest(), at.now, at);
+            }
+            _ => {
+                connection.waiting_bytes += frame.len();
+                connection.fifo.push_back(Waiting::Here { frame: frame.into(), since: at.now });
+            }
+        }
+    }
+
+    /// Lets requests go on that waited: runs what is at the head of the order, forwards the writes
+    /// that follow writes, then takes more from the input.
+    pub(super) fn go_on(
+        &mut self,
+        slot: Slot,
+        connection: &mut Connection,
+        at: View<'_>,
+        out: &mut Outputs,
+    ) {
+        while let Some(Waiting::Here { frame, .. }) = connection.fifo.get(connection.forwarded) {
+            let header = Reader::new(frame).get::<RequestHeader>();
+            let header = header.expect("a frame waits only after its header was read");
+            match Place::of(header.op) {
+                Place::Core(op) => {
+                    let since = self.take_waiting(connection, |front, connection, body| {
+                        front.forward(connection, header.xid, op, body, out);
+                    });
+                    let place = connection.forwarded - 1;
+                    connection.fifo.insert(place, Waiting::Forwarded { since });
+                }
+                _ if connection.forwarded > 0 => break,
+                _ if connection.output().len() > OUTPUT_BYTES_PAUSE => break,
+                _ => {
+                    self.take_waiting(connection, |front, connection, body| {
+                        front.answer(slot, connection, header, body, at.now, at);
+                    });
+                }
+            }
+        }
+        if !connection.input.is_empty() && connection.stage == Stage::Open {
+            self.take_input(slot, connection, at, out);
+        }
+        if connection.paused && !is_blocked(connection) {
+            connection.paused = false;
+            out.resume.push(connection.id);
+        }
+    }
+
+    /// Takes the first waiting request out of the order and does something with its body.
+    /// Returns when it came.
+    fn take_waiting(
+        &mut self,
+        connection: &mut Connection,
+        run: impl FnOnce(&mut Front, &mut Connection, &[u8]),
+    ) -> Now {
+        match connection.fifo.remove(connection.forwarded) {
+            Some(Waiting::Here { frame, since }) => {
+                connection.waiting_bytes -= frame.len();
+                run(self, connection, &frame[8..]);
+                since
+            }
+            _ => unreachable!("the caller saw a waiting request there"),
+        }
+    }
+
+    /// Hands a request to the Core.
+    fn forward(
+        &mut self,
+        connection: &mut Connection,
+        xid: i32,
+        op: OpCode,
+        body: &[u8],
+        out: &mut Outputs,
+    ) {
+        connection.forwarded += 1;
+        out.to_core.push(ToCore::Request(Request {
+            conn: ConnRef { front: self.id, conn: connection.id },
+            session: connection.session,
+            xid: Xid(xid),
+            op,
+            body: body.into(),
+            ids: Arc::clone(&connection.ids),
+        }));
+    }
+
+    /// Answers a request here and now.
+    fn answer(
+        &mut self,
+        slot: Slot,
+        connection: &mut Connection,
+        header: RequestHeader,
+        body: &[u8],
+        since: Now,
+        at: View<'_>,
+    ) {
+        match Place::of(header.op) {
+            Place::Here(op) => self.answer_locally(slot, connection, header.xid, op, body, at),
+            Place::Core(_) | Place::Unknown => {
+                let err = ErrorCode::Unimplemented.to_wire();
+                let header = ReplyHeader { xid: header.xid, zxid: Zxid::from_wire(-1), err };
+                frame(connection.output_mut(), header, |_| {});
+            }
+        }
+        self.count_answer(slot, connection, since, at.now);
+    }
+
+    /// Counts a reply that was appended to the output.
+    pub(super) fn count_answer(
+        &mut self,
+        slot: Slot,
+        connection: &mut Connection,
+        since: Now,
+        now: Now,
+    ) {
+        connection.sent_count += 1;
+        self.stats.sent += 1;
+        self.stats.count_latency(now.since(since).as_micros() as u64);
+        self.mark_dirty(slot, connection);
+    }
+
+    /// auth does not wait for earlier requests; every later one has what it proves.
+    fn auth(
+        &mut self,
+        slot: Slot,
+        connection: &mut Connection,
+        header: RequestHeader,
+        mut reader: Reader<'_>,
+        out: &mut Outputs,
+    ) {
+        let Ok(packet) = reader.get::<AuthPacket<'_>>() else {
+            return close(connection, CloseHow::Now, "a malformed auth packet", out);
+        };
+        let mut ids = connection.ids.to_vec();
+        let scheme = packet.scheme.as_deref().unwrap_or_default();
+        let remote = connection.remote.ip();
+        let proven = self.config.auth.authenticate(scheme, packet.auth, remote, &mut ids);
+        let code = if proven { ErrorCode::Ok } else { ErrorCode::AuthFailed };
+        connection.ids = ids.into();
+        let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: code.to_wire() };
+        frame(connection.output_mut(), header, |_| {});
+        connection.sent_count += 1;
+        self.stats.sent += 1;
+        self.mark_dirty(slot, connection);
+        if !proven {
+            close(connection, CloseHow::AfterOutput, "authentication failed", out);
+        }
+    }
+
+    /// sasl is not configured: nothing is proven, and the client may go on, as with Apache.
+    fn sasl(
+        &mut self,
+        slot: Slot,
+        connection: &mut Connection,
+        header: RequestHeader,
+        mut reader: Reader<'_>,
+        out: &mut Outputs,
+    ) {
+        match reader.get::<SaslRequest<'_>>() {
+            Ok(SaslRequest { token: Some(_) }) => {}
+            _ => return close(connection, CloseHow::Now, "a malformed sasl packet", out),
+        }
+        let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: 0 };
+        frame(connection.output_mut(), header, |out| SaslReply { token: None }.encode(out));
+        connection.sent_count += 1;
+        self.stats.sent += 1;
+        self.mark_dirty(slot, connection);
+    }
+}

@@ -35,7 +35,9 @@ use oxikeeper_proto::{Encode, Reader, SessionId, Zxid};
 use oxikeeper_tree::Tree;
 
 use self::connection::{Connection, Stage};
-use self::limits::{HANDSHAKE_MS_MAX, OUTPUT_BYTES_PAUSE, REQUESTS_MAX, WAITING_BYTES_MAX};
+use self::limits::{
+    ENDING_MS_MAX, HANDSHAKE_MS_MAX, OUTPUT_BYTES_PAUSE, REQUESTS_MAX, UNANSWERED_BYTES_MAX,
+};
 use self::watch_table::{Slot, WatchTable};
 use crate::auth;
 use crate::command::{ClientLine, FourLetterWord, FrontStats};
@@ -94,8 +96,15 @@ pub struct Front {
     heard_and_gone: Vec<(SessionId, Now)>,
     /// Connections that have not shaken hands, oldest first.
     greeting: VecDeque<(Now, ConnId)>,
+    /// Connections heard from in the period before that: those silent since give up their buffers.
+    heard_before: Vec<Slot>,
+    /// Connections that close once their output is sent, and when that was decided, to the tick.
+    ending: VecDeque<(Now, ConnId)>,
+    last_tick: Now,
     /// Connections with new output.
     dirty: Vec<Slot>,
+    /// The event being sent to its watchers; kept for its memory.
+    event_frame: Vec<u8>,
     /// Connections whose waiting requests may go on.
     ready: Vec<Slot>,
     stats: FrontStats,
@@ -113,7 +122,11 @@ impl Front {
             heard: Vec::new(),
             heard_and_gone: Vec::new(),
             greeting: VecDeque::new(),
+            heard_before: Vec::new(),
+            ending: VecDeque::new(),
+            last_tick: Now::default(),
             dirty: Vec::new(),
+            event_frame: Vec::new(),
             ready: Vec::new(),
             stats: FrontStats::default(),
             config,
@@ -179,11 +192,9 @@ impl Front {
     pub fn sent(&mut self, conn: ConnId, count: usize, at: View<'_>, out: &mut Outputs) {
         let Some((slot, mut connection)) = self.take(conn) else { return };
         connection.mark_sent(count);
-        if connection.paused {
+        // Reads may have waited for room, whether or not more of its input was refused meanwhile.
+        if connection.paused || connection.has_waiting() {
             self.go_on(slot, &mut connection, at, out);
-        }
-        if connection.output().is_empty() {
-            connection.release_buffers();
         }
         self.put_back(slot, connection);
         self.report_dirty(out);
@@ -191,8 +202,17 @@ impl Front {
 
     /// Time has passed: reports whom it heard from, and closes who never shook hands.
     pub fn tick(&mut self, at: View<'_>, out: &mut Outputs) {
+        self.last_tick = at.now;
+        for slot in std::mem::take(&mut self.heard_before) {
+            if let Some(connection) = &mut self.connections[slot as usize]
+                && !connection.is_heard
+            {
+                connection.release_buffers();
+            }
+        }
         let mut sessions = std::mem::take(&mut self.heard_and_gone);
-        for slot in std::mem::take(&mut self.heard) {
+        self.heard_before = std::mem::take(&mut self.heard);
+        for &slot in &self.heard_before {
             if let Some(connection) = &mut self.connections[slot as usize]
                 && connection.is_heard
             {
@@ -212,6 +232,16 @@ impl Front {
                 if connection.stage == Stage::Greeting {
                     close(&mut connection, CloseHow::Now, "no handshake within the time", out);
                 }
+                self.put_back(slot, connection);
+            }
+        }
+        while let Some(&(since, conn)) = self.ending.front() {
+            if at.now.since(since).as_millis() < u128::from(ENDING_MS_MAX) {
+                break;
+            }
+            self.ending.pop_front();
+            if let Some((slot, mut connection)) = self.take(conn) {
+                close(&mut connection, CloseHow::Now, "it does not read its last reply", out);
                 self.put_back(slot, connection);
             }
         }
@@ -400,6 +430,9 @@ impl Front {
             if let Some(connection) = &mut self.connections[slot as usize] {
                 connection.is_dirty = false;
                 out.flush.push(connection.id);
+                if connection.closing == Some(CloseHow::AfterOutput) {
+                    self.ending.push_back((self.last_tick, connection.id));
+                }
             }
         }
     }
@@ -409,14 +442,17 @@ impl Front {
 fn is_blocked(connection: &Connection) -> bool {
     connection.stage == Stage::Connecting
         || connection.fifo.len() >= REQUESTS_MAX
-        || connection.waiting_bytes > WAITING_BYTES_MAX
+        || connection.unanswered_bytes > UNANSWERED_BYTES_MAX
         || connection.output().len() > OUTPUT_BYTES_PAUSE
 }
 
 /// Ends a connection; what it still sends is not looked at.
 fn close(connection: &mut Connection, how: CloseHow, why: &'static str, out: &mut Outputs) {
     connection.stage = Stage::Ending;
-    out.close.push((connection.id, how, why));
+    if connection.closing.is_none_or(|before| before != how && how == CloseHow::Now) {
+        connection.closing = Some(how);
+        out.close.push((connection.id, how, why));
+    }
 }
 
 /// Appends a handshake's answer.

@@ -411,3 +411,21 @@ fn sasl_without_a_configuration_proves_nothing() {
     server.send(conn, &request(1, OpCode::Sasl.to_wire(), &[0xff; 4]));
     assert!(server.closed(conn).is_some(), "a null token");
 }
+
+#[test]
+fn who_does_not_read_the_last_reply_is_closed_all_the_same() {
+    let mut server = Server::new(1);
+    let conn = server.client(0);
+    server.wires.get_mut(&conn).expect("open").deaf = true;
+    let packet = to_bytes(&AuthPacket { kind: 0, scheme: Some("nope".into()), auth: None });
+    server.pass_ms(1_000);
+    server.send(conn, &request(-4, OpCode::Auth.to_wire(), &packet));
+    let held = server.fronts[0].output(conn).len();
+    server.send(conn, &request(1, OpCode::Exists.to_wire(), &read("/", false)));
+    server.pass_ms(9_500);
+    assert_eq!(server.closed(conn), None, "its output has not been sent");
+    assert_eq!(server.fronts[0].output(conn).len(), held, "nothing follows");
+    server.pass_ms(1_000);
+    assert!(server.closed(conn).is_some());
+    assert_eq!(server.fronts[0].connection_count(), 0);
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use oxikeeper_proto::{Id, SessionId};
 
+use super::CloseHow;
 use super::limits::BUFFER_BYTES_KEPT;
 use crate::mail::ConnId;
 use crate::time::Now;
@@ -30,6 +31,8 @@ pub(super) enum Waiting {
     Forwarded {
         /// When it came.
         since: Now,
+        /// Length of its frame: it is held in the Core's memory instead of here.
+        bytes: usize,
     },
     /// It waits for the ones before it: a whole frame without its length.
     Here {
@@ -58,9 +61,12 @@ pub(super) struct Connection {
     /// Requests in order. The first `forwarded` ones are with the Core.
     pub fifo: VecDeque<Waiting>,
     pub forwarded: usize,
-    pub waiting_bytes: usize,
+    /// Bytes of the requests in `fifo`, the forwarded ones included.
+    pub unanswered_bytes: usize,
     /// Whether the shell has been told not to read from it.
     pub paused: bool,
+    /// How it is to be closed, once that is decided. No events or replies follow.
+    pub closing: Option<CloseHow>,
     /// Whether it is among those heard from since the last report.
     pub is_heard: bool,
     pub last_heard: Now,
@@ -86,8 +92,9 @@ impl Connection {
             sent: 0,
             fifo: VecDeque::new(),
             forwarded: 0,
-            waiting_bytes: 0,
+            unanswered_bytes: 0,
             paused: false,
+            closing: None,
             is_heard: false,
             last_heard: now,
             is_dirty: false,
@@ -120,6 +127,11 @@ impl Connection {
             self.output.drain(..self.sent);
             self.sent = 0;
         }
+    }
+
+    /// Whether a request waits here, with or without others before it.
+    pub fn has_waiting(&self) -> bool {
+        self.forwarded < self.fifo.len()
     }
 
     /// Gives back what an idle connection does not need.

@@ -75,14 +75,23 @@ impl Front {
             return;
         }
         let (change, path) = batch.changes.get(index);
-        let Front { watches, connections, config, dirty, stats, .. } = self;
+        let Front { watches, connections, config, dirty, stats, event_frame, .. } = self;
+        let mut encoded = None;
         watches.trigger(change.kind, path, |slot, event, path, of_parent| {
             let Some(connection) = &mut connections[slot as usize] else { return };
             let acl: &[Acl] = if of_parent { &change.parent_acl } else { &change.acl };
-            if !config.auth.permits(acl, perms::READ, &connection.ids) {
+            if connection.closing.is_some()
+                || !config.auth.permits(acl, perms::READ, &connection.ids)
+            {
                 return;
             }
-            put_event(connection.output_mut(), change.zxid, event, path);
+            // All who watch a node are sent the same bytes.
+            if encoded != Some(event) {
+                encoded = Some(event);
+                event_frame.clear();
+                put_event(event_frame, change.zxid, event, path);
+            }
+            connection.output_mut().extend_from_slice(event_frame);
             connection.sent_count += 1;
             stats.sent += 1;
             if !connection.is_dirty {
@@ -105,10 +114,13 @@ impl Front {
     ) {
         let Some((slot, mut connection)) = self.take(conn) else { return };
         match connection.fifo.pop_front() {
-            Some(Waiting::Forwarded { since }) => {
+            Some(Waiting::Forwarded { since, bytes }) => {
                 connection.forwarded -= 1;
-                connection.output_mut().extend_from_slice(frame);
-                self.count_answer(slot, &mut connection, since, at.now);
+                connection.unanswered_bytes -= bytes;
+                if connection.closing.is_none() {
+                    connection.output_mut().extend_from_slice(frame);
+                    self.count_answer(slot, &mut connection, since, at.now);
+                }
             }
             other => unreachable!("a reply answers a forwarded request, not {other:?}"),
         }

@@ -8,9 +8,11 @@ pub const OUTPUT_BYTES_PAUSE: usize = 1 << 20;
 pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// Requests of one connection that are taken and not answered yet.
 pub const REQUESTS_MAX: usize = 4096;
-/// Bytes of requests that wait for earlier ones of the same connection.
-pub const WAITING_BYTES_MAX: usize = 4 << 20;
+/// Bytes of those requests, wherever they are held.
+pub const UNANSWERED_BYTES_MAX: usize = 4 << 20;
 /// A buffer that has grown beyond this is given back once it is empty.
 pub const BUFFER_BYTES_KEPT: usize = 16 << 10;
+/// A connection that is to close once its output is sent is closed at the latest after this.
+pub const ENDING_MS_MAX: u64 = 10_000;
 /// `zookeeper.nio.sessionlessCnxnTimeout`: a connection without a handshake is closed after this.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;

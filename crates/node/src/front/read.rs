@@ -190,7 +190,9 @@ impl ReadContext<'_> {
                 MultiOp::GetData(request) | MultiOp::GetChildren(request) => request.path.as_deref(),
                 _ => None,
             };
-            match path.ok_or(ErrorCode::MarshallingError).and_then(|path| self.readable(path)) {
+            // Any error of a path becomes an entry, but a null one fails the whole request.
+            let Some(path) = path else { return ErrorCode::MarshallingError };
+            match self.readable(path) {
                 Ok(node) if op.code() == OpCode::GetData => {
                     MultiHeader::result(OpCode::GetData).encode(out);
                     GetDataReply { data: node.data(), stat: node.stat() }.encode(out);

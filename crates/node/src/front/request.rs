@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use oxikeeper_proto::limits::REQUEST_HEADER_BYTES;
 use oxikeeper_proto::reply::{ReplyHeader, SaslReply, frame};
 use oxikeeper_proto::request::{AuthPacket, RequestHeader, SaslRequest};
 use oxikeeper_proto::{Encode, ErrorCode, OpCode, Reader, Xid, Zxid};
@@ -76,13 +77,15 @@ impl Front {
         match place {
             Place::Core(op) if all_forwarded => {
                 self.forward(connection, header.xid, op, reader.rest(), out);
-                connection.fifo.push_back(Waiting::Forwarded { since: at.now });
+                let bytes = frame.len();
+                connection.unanswered_bytes += bytes;
+                connection.fifo.push_back(Waiting::Forwarded { since: at.now, bytes });
             }
             _ if connection.fifo.is_empty() => {
                 self.answer(slot, connection, header, reader.rest(), at.now, at);
             }
             _ => {
-                connection.waiting_bytes += frame.len();
+                connection.unanswered_bytes += frame.len();
                 connection.fifo.push_back(Waiting::Here { frame: frame.into(), since: at.now });
             }
         }
@@ -97,23 +100,23 @@ impl Front {
         at: View<'_>,
         out: &mut Outputs,
     ) {
-        while let Some(Waiting::Here { frame, .. }) = connection.fifo.get(connection.forwarded) {
-            let header = Reader::new(frame).get::<RequestHeader>();
-            let header = header.expect("a frame waits only after its header was read");
+        while let Some((header, since)) = next_waiting(connection) {
+            let place = connection.forwarded;
+            let is_held = place > 0 || connection.output().len() > OUTPUT_BYTES_PAUSE;
             match Place::of(header.op) {
                 Place::Core(op) => {
-                    let since = self.take_waiting(connection, |front, connection, body| {
-                        front.forward(connection, header.xid, op, body, out);
-                    });
-                    let place = connection.forwarded - 1;
-                    connection.fifo.insert(place, Waiting::Forwarded { since });
+                    let frame = take_frame(&mut connection.fifo[place]);
+                    let body = &frame[REQUEST_HEADER_BYTES..];
+                    self.forward(connection, header.xid, op, body, out);
+                    connection.fifo[place] = Waiting::Forwarded { since, bytes: frame.len() };
                 }
-                _ if connection.forwarded > 0 => break,
-                _ if connection.output().len() > OUTPUT_BYTES_PAUSE => break,
-                _ => {
-                    self.take_waiting(connection, |front, connection, body| {
-                        front.answer(slot, connection, header, body, at.now, at);
-                    });
+                Place::Here(_) | Place::Unknown if is_held => break,
+                Place::Here(_) | Place::Unknown => {
+                    let frame = take_frame(&mut connection.fifo[place]);
+                    connection.fifo.pop_front();
+                    connection.unanswered_bytes -= frame.len();
+                    let body = &frame[REQUEST_HEADER_BYTES..];
+                    self.answer(slot, connection, header, body, since, at);
                 }
             }
         }
@@ -123,23 +126,6 @@ impl Front {
         if connection.paused && !is_blocked(connection) {
             connection.paused = false;
             out.resume.push(connection.id);
-        }
-    }
-
-    /// Takes the first waiting request out of the order and does something with its body.
-    /// Returns when it came.
-    fn take_waiting(
-        &mut self,
-        connection: &mut Connection,
-        run: impl FnOnce(&mut Front, &mut Connection, &[u8]),
-    ) -> Now {
-        match connection.fifo.remove(connection.forwarded) {
-            Some(Waiting::Here { frame, since }) => {
-                connection.waiting_bytes -= frame.len();
-                run(self, connection, &frame[8..]);
-                since
-            }
-            _ => unreachable!("the caller saw a waiting request there"),
         }
     }
 
@@ -244,5 +230,26 @@ impl Front {
         connection.sent_count += 1;
         self.stats.sent += 1;
         self.mark_dirty(slot, connection);
+    }
+}
+
+/// The first request that waits here, unless nothing of the connection counts any more.
+fn next_waiting(connection: &Connection) -> Option<(RequestHeader, Now)> {
+    if connection.closing.is_some() {
+        return None;
+    }
+    match connection.fifo.get(connection.forwarded)? {
+        Waiting::Here { frame, since } => {
+            let header = Reader::new(frame).get();
+            Some((header.expect("a frame waits only after its header was read"), *since))
+        }
+        Waiting::Forwarded { .. } => unreachable!("the forwarded ones come first"),
+    }
+}
+
+fn take_frame(waiting: &mut Waiting) -> Box<[u8]> {
+    match waiting {
+        Waiting::Here { frame, .. } => std::mem::take(frame),
+        Waiting::Forwarded { .. } => unreachable!("the caller saw a waiting request there"),
     }
 }

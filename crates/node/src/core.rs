@@ -232,6 +232,11 @@ impl Core {
         }
     }
 
+    /// Asks for a snapshot as soon as one may begin.
+    pub fn want_snapshot(&mut self) {
+        self.snapshots.wanted = true;
+    }
+
     /// When the next tick is needed at the latest.
     pub fn next_deadline(&self) -> Option<Now> {
         Some(self.now.after(std::time::Duration::from_millis(TICK_INTERVAL_MS)))

@@ -1,1 +1,28 @@
-//! Placeholder until the crate's first module lands.
+//! The shell around the machines: sockets, files, threads, clocks and configuration.
+//!
+//! Threads: one reactor per Front, one for the Core, one that writes the log, one that writes
+//! snapshots, one that accepts connections; the main thread waits for signals.
+
+pub mod check;
+mod clock;
+mod commands;
+pub mod config;
+mod core_thread;
+mod limits;
+mod log_writer;
+mod reactor;
+pub mod run;
+mod shared;
+mod snapshotter;
+
+/// `3.9.5-oxikeeper-<version>, built on YYYY-MM-DD HH:MM UTC`: begins with the release of Apache
+/// ZooKeeper that this server stands in for, because monitors parse and compare it.
+pub fn version() -> &'static str {
+    concat!(
+        "3.9.5-oxikeeper-",
+        env!("CARGO_PKG_VERSION"),
+        ", built on ",
+        env!("OXIKEEPER_BUILT_ON"),
+        " UTC"
+    )
+}

@@ -1,0 +1,86 @@
+//! How many connections may be open: in all, and from one address.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use parking_lot::Mutex;
+
+/// `maxClientCnxns` and `maxCnxns`; 0 is no limit.
+pub struct ConnectionLimits {
+    per_address_max: usize,
+    total_max: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    total: usize,
+    by_address: BTreeMap<IpAddr, usize>,
+}
+
+/// Which limit a new connection would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// `maxClientCnxns`.
+    PerAddress,
+    /// `maxCnxns`.
+    Total,
+}
+
+impl ConnectionLimits {
+    /// With these limits.
+    pub fn new(per_address_max: usize, total_max: usize) -> ConnectionLimits {
+        ConnectionLimits { per_address_max, total_max, open: Mutex::default() }
+    }
+
+    /// Counts a new connection, unless it exceeds a limit.
+    ///
+    /// # Errors
+    /// The limit it exceeds; it is not counted then.
+    pub fn opened(&self, address: IpAddr) -> Result<(), Exceeded> {
+        let mut open = self.open.lock();
+        if self.total_max != 0 && open.total >= self.total_max {
+            return Err(Exceeded::Total);
+        }
+        let from_there = open.by_address.entry(address).or_insert(0);
+        if self.per_address_max != 0 && *from_there >= self.per_address_max {
+            return Err(Exceeded::PerAddress);
+        }
+        *from_there += 1;
+        open.total += 1;
+        Ok(())
+    }
+
+    /// A counted connection is closed.
+    pub fn closed(&self, address: IpAddr) {
+        let mut open = self.open.lock();
+        open.total -= 1;
+        if let Some(from_there) = open.by_address.get_mut(&address) {
+            *from_there -= 1;
+            if *from_there == 0 {
+                open.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold_and_closing_makes_room() {
+        let a: IpAddr = "10.0.0.1".parse().unwrap();
+        let b: IpAddr = "10.0.0.2".parse().unwrap();
+        let limits = ConnectionLimits::new(2, 3);
+        assert_eq!(limits.opened(a), Ok(()));
+        assert_eq!(limits.opened(a), Ok(()));
+        assert_eq!(limits.opened(a), Err(Exceeded::PerAddress));
+        assert_eq!(limits.opened(b), Ok(()));
+        assert_eq!(limits.opened(b), Err(Exceeded::Total));
+        limits.closed(a);
+        assert_eq!(limits.opened(b), Ok(()));
+        let unlimited = ConnectionLimits::new(0, 0);
+        assert!((0..1000).all(|_| unlimited.opened(a).is_ok()));
+    }
+}

@@ -1,0 +1,425 @@
+//! A server's life: from files to serving, and to a clean end.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use mio::{Poll, Waker};
+use oxikeeper_node::core::Core;
+use oxikeeper_node::front::Front;
+use oxikeeper_node::mail::{ConnId, FrontId};
+use oxikeeper_storage::{
+    Dirs, RealDisk, SnapshotWriter, StorageError, TxnLog, clean_up, recover,
+};
+use oxikeeper_tree::{ChangeList, Restore, Tree};
+use parking_lot::RwLock;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use thiserror::Error;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::{self, Clock};
+use crate::commands::{Commands, poke_all};
+use crate::config::{Config, Note};
+use crate::core_thread::CoreThread;
+use crate::limits::{ConnectionLimits, Exceeded};
+use crate::log_writer::LogWriter;
+use crate::reactor::{Accepted, Desk, Reactor, WAKER};
+use crate::shared::{CoreQueue, Mailbox, Shared};
+use crate::snapshotter::Snapshotter;
+
+/// Why a server ends without having been told to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The data directory cannot be used, or its files do not add up.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The client port cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another server uses the data directory.
+    #[error("{0} is in use by another process; two servers must not share a data directory")]
+    InUse(String),
+    /// The operating system refused something else.
+    #[error("{0}: {1}")]
+    System(&'static str, io::Error),
+}
+
+impl RunError {
+    /// The process's exit code, as Apache has them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            RunError::Storage(StorageError::Directory(_) | StorageError::Io { .. }) => 3,
+            RunError::Storage(_) | RunError::Listen { .. } => 1,
+            RunError::InUse(_) => 3,
+            RunError::System(..) => 1,
+        }
+    }
+}
+
+/// How long a clean end may take before the process ends anyway.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server as a process: the log's set-up, the server, and its exit code.
+pub fn main(config: Config) -> ExitCode {
+    let filter = EnvFilter::try_from_env("OXIKEEPER_LOG").unwrap_or_else(|_| "info".into());
+    let color = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(color).init();
+    // A thread that panics has met a broken invariant: the process ends, and recovery is the way
+    // back.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+    for note in &config.notes {
+        match note {
+            Note::Warning(text) => warn!("{text}"),
+            Note::Error(text) => error!("{text}"),
+        }
+    }
+    match run(config) {
+        Ok(code) => code,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Runs a server until a signal ends it.
+///
+/// # Errors
+/// What keeps it from serving.
+pub fn run(config: Config) -> Result<ExitCode, RunError> {
+    let clock = Clock::start();
+    let listener = listen(&config)?;
+    let system = |what| move |error| RunError::System(what, error);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("signals"))?;
+    let disk = Arc::new(RealDisk);
+    let dirs = Dirs::new(&config.data_dir, &config.data_log_dir);
+    dirs.prepare(&*disk, config.datadir_autocreate)?;
+    let _lock = lock(&config.data_dir)?;
+    let (tree, replayed) = restore(&disk, &dirs, &config)?;
+    let started = Started { clock, config, dirs, disk, replayed };
+    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let zxid = tree.last_zxid();
+    let server = Server::start(started, tree, listener)?;
+    info!(
+        version = crate::version(),
+        address = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
+        data_dir = %server.data_dir.display(),
+        %zxid,
+        replayed,
+        ms = clock.now().millis(),
+        "serving"
+    );
+    let signal = signals.forever().next().unwrap_or(SIGTERM);
+    info!(signal, "ending");
+    server.end();
+    Ok(ExitCode::from(128 + signal as u8))
+}
+
+struct Started {
+    clock: Clock,
+    config: Config,
+    dirs: Dirs,
+    disk: Arc<RealDisk>,
+    replayed: u64,
+}
+
+/// The threads of a running server.
+struct Server {
+    shared: Arc<Shared>,
+    core: thread::JoinHandle<()>,
+    log: thread::JoinHandle<()>,
+    data_dir: std::path::PathBuf,
+}
+
+impl Server {
+    fn start(
+        started: Started,
+        tree: Tree,
+        listener: Option<TcpListener>,
+    ) -> Result<Server, RunError> {
+        let Started { clock, config, dirs, disk, replayed } = started;
+        let system = |what| move |error| RunError::System(what, error);
+        let node = Arc::new(config.node.clone());
+        let polls: Vec<Poll> = (0..config.reactors)
+            .map(|_| Poll::new())
+            .collect::<io::Result<_>>()
+            .map_err(system("epoll"))?;
+        let mailboxes: Vec<Arc<Mailbox>> = polls
+            .iter()
+            .map(|poll| Ok(Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?))))
+            .collect::<io::Result<_>>()
+            .map_err(system("epoll"))?;
+        let front_count = u16::try_from(polls.len()).expect("few reactors");
+        let mut core = Core::new(Arc::clone(&node), &tree, front_count, clock.now());
+        if replayed > 0 {
+            // The next start then has less to replay.
+            core.want_snapshot();
+        }
+        let last_zxid = tree.last_zxid();
+        let shared = Arc::new(Shared {
+            tree: RwLock::new(tree),
+            core_queue: CoreQueue::default(),
+            mailboxes,
+            stopping: AtomicBool::new(false),
+        });
+        let (log_sender, log_receiver) = mpsc::channel();
+        let (walk_sender, walk_receiver) = mpsc::channel();
+        let log = LogWriter {
+            log: TxnLog::new(Arc::clone(&disk), dirs.clone(), config.log, last_zxid),
+            shared: Arc::clone(&shared),
+            clock,
+            warn_after: config.fsync_warning,
+        };
+        let log = spawn("log", move || {
+            if let Err(error) = log.run(&log_receiver) {
+                error!("the transaction log failed, nothing can be acknowledged any more: {error}");
+                std::process::exit(1);
+            }
+        })?;
+        let snapshotter = Snapshotter {
+            disk,
+            dirs,
+            compression: config.compression,
+            digest_enabled: node.digest_enabled,
+            shared: Arc::clone(&shared),
+            clock,
+            purge: config.purge,
+        };
+        spawn("snapshot", move || snapshotter.run(&walk_receiver))?;
+        let core = CoreThread {
+            core,
+            shared: Arc::clone(&shared),
+            clock,
+            log: log_sender,
+            snapshots: walk_sender,
+        };
+        let core = spawn("core", move || core.run())?;
+        let limits =
+            Arc::new(ConnectionLimits::new(config.connections_per_ip_max, config.connections_max));
+        let desks: Vec<Arc<Desk>> = polls.iter().map(|_| Arc::default()).collect();
+        let commands = Arc::new(Commands::new(desks.clone()));
+        for (index, poll) in (0..front_count).zip(polls) {
+            let reactor = Reactor::new(
+                Front::new(FrontId(index), Arc::clone(&node)),
+                poll,
+                Arc::clone(&shared.mailboxes[usize::from(index)]),
+                Arc::clone(&desks[usize::from(index)]),
+                Arc::clone(&shared),
+                Arc::clone(&commands),
+                Arc::clone(&limits),
+                clock,
+            );
+            spawn(&format!("reactor-{index}"), move || {
+                if let Err(error) = reactor.run() {
+                    error!("a reactor failed: {error}");
+                    std::process::exit(1);
+                }
+            })?;
+        }
+        if let Some(listener) = listener {
+            let acceptor = Acceptor {
+                listener,
+                desks,
+                shared: Arc::clone(&shared),
+                limits,
+                keep_alive: config.client_keep_alive,
+            };
+            spawn("accept", move || acceptor.run())?;
+        }
+        let data_dir = config.data_dir;
+        Ok(Server { shared, core, log, data_dir })
+    }
+
+    /// Takes no more requests, makes what was taken durable, and ends.
+    fn end(self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        poke_all(&self.shared);
+        self.shared.core_queue.push([]);
+        let (sender, receiver) = mpsc::channel();
+        let joined = spawn("end", move || {
+            let _ = self.core.join();
+            let _ = self.log.join();
+            let _ = sender.send(());
+        });
+        if joined.is_err() || receiver.recv_timeout(END_PATIENCE).is_err() {
+            warn!("the log did not come to its end in time; nothing acknowledged is lost");
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, RunError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|error| RunError::System("threads", error))
+}
+
+/// Takes connections and deals them out to the reactors.
+struct Acceptor {
+    listener: TcpListener,
+    desks: Vec<Arc<Desk>>,
+    shared: Arc<Shared>,
+    limits: Arc<ConnectionLimits>,
+    keep_alive: bool,
+}
+
+impl Acceptor {
+    fn run(self) {
+        let mut next_conn = 0u64;
+        let mut refused = 0u64;
+        while !self.shared.is_stopping() {
+            let (stream, remote) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // Most likely no file descriptor is left: others have to close first.
+                    warn!(%error, "cannot accept a connection");
+                    thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+            };
+            let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+            if let Err(exceeded) = self.limits.opened(remote.ip()) {
+                refused += 1;
+                // The first of a run is worth a line, ten thousand are not.
+                if refused.is_power_of_two() {
+                    let setting = match exceeded {
+                        Exceeded::PerAddress => "maxClientCnxns",
+                        Exceeded::Total => "maxCnxns",
+                    };
+                    warn!(%remote, setting, refused, "too many connections; closed at once");
+                }
+                continue;
+            }
+            let options = SockRef::from(&stream);
+            let prepared = stream
+                .set_nonblocking(true)
+                .and_then(|()| stream.set_nodelay(true))
+                .and_then(|()| options.set_keepalive(self.keep_alive));
+            if let Err(error) = prepared {
+                warn!(%remote, %error, "cannot prepare a connection; closed");
+                self.limits.closed(remote.ip());
+                continue;
+            }
+            let conn = ConnId(next_conn);
+            let reactor = next_conn as usize % self.desks.len();
+            next_conn += 1;
+            self.desks[reactor].accepted.lock().push(Accepted { conn, stream, remote });
+            self.shared.mailboxes[reactor].poke();
+        }
+    }
+}
+
+fn listen(config: &Config) -> Result<Option<TcpListener>, RunError> {
+    let Some(address) = config.client_address else {
+        warn!("no clientPort: nobody can connect");
+        return Ok(None);
+    };
+    let listen = |address: SocketAddr| {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(config.listen_backlog)?;
+        Ok(TcpListener::from(socket))
+    };
+    let listener = match listen(address) {
+        // No IPv6 on this machine: the wildcard is IPv4's.
+        Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
+        }
+        other => other,
+    };
+    listener.map(Some).map_err(|source| RunError::Listen { address, source })
+}
+
+/// Keeps other servers of our kind away from a data directory, as long as the file lives.
+fn lock(data_dir: &Path) -> Result<File, RunError> {
+    let path = data_dir.join("oxikeeper.lock");
+    let denied = |error| RunError::System("cannot lock the data directory", error);
+    let file = File::options().create(true).append(true).open(&path).map_err(denied)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(RunError::InUse(data_dir.display().to_string()))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(denied(error)),
+    }
+}
+
+/// From files to a tree. Returns how many transactions were replayed, too.
+fn restore(
+    disk: &Arc<RealDisk>,
+    dirs: &Dirs,
+    config: &Config,
+) -> Result<(Tree, u64), RunError> {
+    let mut restore = Restore::new(config.tree);
+    let recovered = recover(&**disk, dirs, &config.recover, &mut restore)?;
+    for finding in &recovered.findings {
+        warn!("{finding}");
+    }
+    if let Some((count, first)) = restore.digest_mismatches() {
+        warn!(count, %first, "the tree's digest differs from the log's while replaying");
+    }
+    clean_up(&**disk, dirs, &recovered)?;
+    let mut tree = restore.into_tree();
+    let dead = tree.remove_dead_ephemerals(&mut ChangeList::default());
+    if dead > 0 {
+        warn!(dead, "removed ephemerals whose sessions are not known");
+    }
+    // A log must never stand without a snapshot before it; and what has no transaction needs one.
+    if recovered.snapshot.is_none() || dead > 0 {
+        write_snapshot(disk, dirs, &mut tree, config)?;
+    }
+    Ok((tree, recovered.replayed))
+}
+
+fn write_snapshot(
+    disk: &Arc<RealDisk>,
+    dirs: &Dirs,
+    tree: &mut Tree,
+    config: &Config,
+) -> Result<(), StorageError> {
+    let mut walk = tree.begin_snapshot();
+    let mut writer = SnapshotWriter::begin(&**disk, dirs, walk.zxid(), config.compression)?;
+    let mut bytes = Vec::new();
+    while !tree.walk_snapshot(&mut walk, &mut bytes, 4096) {
+        writer.write(&bytes)?;
+        bytes.clear();
+    }
+    writer.write(&bytes)?;
+    let digest = walk.digest();
+    tree.end_snapshot(walk);
+    writer.finish(config.tree.digest_enabled.then_some(digest))?;
+    Ok(())
+}
+
+/// The seed of everything that need not repeat.
+pub(crate) fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(clock::wall().0)
+}

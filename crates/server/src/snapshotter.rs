@@ -1,0 +1,122 @@
+//! The thread that writes snapshots and purges old files, while everybody else goes on.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use oxikeeper_node::core::Input;
+use oxikeeper_storage::{
+    Compression, Dirs, Disk, SnapshotFile, SnapshotWriter, StorageError, purge,
+};
+use oxikeeper_tree::SnapshotWalk;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::shared::Shared;
+
+/// Nodes written in one hold of the tree's lock.
+const NODES_PER_HOLD: usize = 1024;
+/// Bytes written between two rests.
+const BYTES_PER_BURST: usize = 4 << 20;
+/// The rest after a burst: it keeps the disk free for the log.
+const REST: Duration = Duration::from_millis(4);
+
+/// When to purge, and how much to keep: `autopurge.*`.
+#[derive(Clone, Copy, Debug)]
+pub struct PurgePlan {
+    /// `autopurge.purgeInterval`; zero is never.
+    pub interval: Duration,
+    /// `autopurge.snapRetainCount`.
+    pub retain: usize,
+}
+
+/// See the module's head.
+pub struct Snapshotter<D: Disk> {
+    /// Where to.
+    pub disk: Arc<D>,
+    /// Where to.
+    pub dirs: Dirs,
+    /// In what form.
+    pub compression: Compression,
+    /// Whether the tree keeps a digest.
+    pub digest_enabled: bool,
+    /// The tree, and where the end is reported.
+    pub shared: Arc<Shared>,
+    /// How long it takes.
+    pub clock: Clock,
+    /// When to remove files that no recovery needs.
+    pub purge: PurgePlan,
+}
+
+impl<D: Disk> Snapshotter<D> {
+    /// Writes the snapshots of the walks it is sent, until the sender is gone. One that fails is
+    /// reported and given up: the logs hold everything.
+    pub fn run(self, walks: &Receiver<SnapshotWalk>) {
+        let mut next_purge = self.clock.now();
+        loop {
+            let received = if self.purge.interval.is_zero() {
+                walks.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                walks.recv_timeout(self.clock.until(next_purge))
+            };
+            match received {
+                Ok(walk) => self.snapshot(walk),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.purge();
+                    next_purge = self.clock.now().after(self.purge.interval);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn snapshot(&self, mut walk: SnapshotWalk) {
+        let began = self.clock.now();
+        let zxid = walk.zxid();
+        let written = self.write(&mut walk);
+        self.shared.tree.write().end_snapshot(walk);
+        let took_ms = self.clock.now().since(began).as_millis() as u64;
+        match written {
+            Ok(file) => {
+                info!(%zxid, bytes = file.bytes, took_ms, path = %file.path.display(), "snapshot");
+            }
+            Err(error) => warn!(%zxid, %error, "no snapshot; the log grows until one succeeds"),
+        }
+        self.shared.core_queue.push([Input::SnapshotFinished { took_ms }]);
+    }
+
+    fn write(&self, walk: &mut SnapshotWalk) -> Result<SnapshotFile, StorageError> {
+        let disk = &*self.disk;
+        let mut writer = SnapshotWriter::begin(disk, &self.dirs, walk.zxid(), self.compression)?;
+        let mut bytes = Vec::new();
+        let mut since_rest = 0;
+        loop {
+            bytes.clear();
+            let done = self.shared.tree.read().walk_snapshot(walk, &mut bytes, NODES_PER_HOLD);
+            if let Err(error) = writer.write(&bytes) {
+                writer.abandon();
+                return Err(error);
+            }
+            since_rest += bytes.len();
+            if done {
+                return writer.finish(self.digest_enabled.then_some(walk.digest()));
+            }
+            if since_rest >= BYTES_PER_BURST {
+                since_rest = 0;
+                thread::sleep(REST);
+            }
+        }
+    }
+
+    fn purge(&self) {
+        match purge(&*self.disk, &self.dirs, self.purge.retain) {
+            Ok(purged) => {
+                for path in purged.removed {
+                    info!(path = %path.display(), "purged");
+                }
+            }
+            Err(error) => warn!(%error, "purge failed; it is tried again at its next time"),
+        }
+    }
+}

@@ -19,7 +19,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use oxikeeper_proto::watch::{EventType, WatcherType};
 use oxikeeper_tree::ChangeKind;
 
-/// A connection's place in the Front.
+/// A connection's place in the Front. Below 2^28.
 pub type Slot = u32;
 
 /// A one-shot watch on a node.
@@ -31,17 +31,76 @@ pub const PERSISTENT: u8 = 4;
 /// A persistent watch on a node and everything below.
 pub const RECURSIVE: u8 = 8;
 
+const MODE_BITS: u32 = 4;
+
+/// A connection and the modes in which it watches, in four bytes: a node may have a hundred
+/// thousand of them.
 #[derive(Clone, Copy, Debug)]
-struct Watcher {
-    slot: Slot,
-    modes: u8,
+struct Watcher(u32);
+
+impl Watcher {
+    fn new(slot: Slot, modes: u8) -> Watcher {
+        assert!(slot < 1 << (32 - MODE_BITS), "fewer than 2^28 connections on one Front");
+        Watcher(slot << MODE_BITS | u32::from(modes))
+    }
+
+    fn slot(self) -> Slot {
+        self.0 >> MODE_BITS
+    }
+
+    fn modes(self) -> u8 {
+        (self.0 & ((1 << MODE_BITS) - 1)) as u8
+    }
+}
+
+/// Who watches one path. Most have one watcher, which then needs no memory of its own.
+#[derive(Debug)]
+enum Watchers {
+    One(Watcher),
+    /// By slot; any number.
+    Many(Box<Vec<Watcher>>),
+}
+
+impl Watchers {
+    fn as_slice(&self) -> &[Watcher] {
+        match self {
+            Watchers::One(watcher) => std::slice::from_ref(watcher),
+            Watchers::Many(watchers) => watchers,
+        }
+    }
+
+    fn modes(&self, slot: Slot) -> u8 {
+        let watchers = self.as_slice();
+        match watchers.binary_search_by_key(&slot, |watcher| watcher.slot()) {
+            Ok(at) => watchers[at].modes(),
+            Err(_) => 0,
+        }
+    }
+
+    /// Sets a connection's modes; none takes it out.
+    fn set(&mut self, slot: Slot, modes: u8) {
+        if let Watchers::One(watcher) = self {
+            if watcher.slot() == slot && modes != 0 {
+                *watcher = Watcher::new(slot, modes);
+                return;
+            }
+            *self = Watchers::Many(Box::new(vec![*watcher]));
+        }
+        let Watchers::Many(watchers) = self else { return };
+        match watchers.binary_search_by_key(&slot, |watcher| watcher.slot()) {
+            Ok(at) if modes == 0 => drop(watchers.remove(at)),
+            Ok(at) => watchers[at] = Watcher::new(slot, modes),
+            Err(_) if modes == 0 => {}
+            Err(at) => watchers.insert(at, Watcher::new(slot, modes)),
+        }
+    }
 }
 
 /// A path and who watches it.
 #[derive(Debug)]
 struct Watched {
     path: Box<str>,
-    watchers: Vec<Watcher>,
+    watchers: Watchers,
 }
 
 /// See the module's head.
@@ -51,6 +110,8 @@ pub struct WatchTable {
     free: Vec<u32>,
     by_path: HashTable<u32>,
     by_slot: HashMap<Slot, HashSet<u32, FixedState>, FixedState>,
+    /// Pairs of a path and a connection that watches it.
+    count: usize,
     /// Recursive watches there are: if none, nobody looks at ancestors.
     recursive_count: usize,
     hasher: FixedState,
@@ -65,6 +126,7 @@ impl WatchTable {
             free: Vec::new(),
             by_path: HashTable::new(),
             by_slot: HashMap::with_hasher(hasher.clone()),
+            count: 0,
             recursive_count: 0,
             hasher,
         }
@@ -72,21 +134,20 @@ impl WatchTable {
 
     /// Registers a watch. Doing so again changes nothing.
     pub fn add(&mut self, slot: Slot, path: &str, mode: u8) {
-        let id = self.find(path).unwrap_or_else(|| self.insert(path));
-        let watchers = &mut self.watched[id as usize].watchers;
-        let before = match watchers.iter_mut().find(|watcher| watcher.slot == slot) {
-            Some(watcher) => {
-                let before = watcher.modes;
-                watcher.modes |= mode;
-                before
+        let (id, before) = match self.find(path) {
+            Some(id) => {
+                let watchers = &mut self.watched[id as usize].watchers;
+                let before = watchers.modes(slot);
+                if before | mode != before {
+                    watchers.set(slot, before | mode);
+                }
+                (id, before)
             }
-            None => {
-                watchers.push(Watcher { slot, modes: mode });
-                0
-            }
+            None => (self.insert(path, Watcher::new(slot, mode)), 0),
         };
         self.recursive_count += usize::from(mode & !before & RECURSIVE != 0);
         if before == 0 {
+            self.count += 1;
             let hasher = &self.hasher;
             let ids = self.by_slot.entry(slot);
             ids.or_insert_with(|| HashSet::with_hasher(hasher.clone())).insert(id);
@@ -95,15 +156,13 @@ impl WatchTable {
 
     /// The modes in which a connection watches exactly this path.
     pub fn modes(&self, slot: Slot, path: &str) -> u8 {
-        let Some(id) = self.find(path) else { return 0 };
-        let watchers = &self.watched[id as usize].watchers;
-        watchers.iter().find(|watcher| watcher.slot == slot).map_or(0, |watcher| watcher.modes)
+        self.find(path).map_or(0, |id| self.watched[id as usize].watchers.modes(slot))
     }
 
     /// Takes modes away from a connection's watch on a path. False if it had none of them.
     pub fn remove(&mut self, slot: Slot, path: &str, modes: u8) -> bool {
         let Some(id) = self.find(path) else { return false };
-        if self.modes(slot, path) & modes == 0 {
+        if self.watched[id as usize].watchers.modes(slot) & modes == 0 {
             return false;
         }
         self.clear_modes(id, slot, modes);
@@ -122,12 +181,12 @@ impl WatchTable {
 
     /// Watches of all connections: paths times watchers.
     pub fn len(&self) -> usize {
-        self.by_slot.values().map(HashSet::len).sum()
+        self.count
     }
 
     /// True if nobody watches anything.
     pub fn is_empty(&self) -> bool {
-        self.by_slot.is_empty()
+        self.count == 0
     }
 
     /// Tells of a change whom it concerns: `tell(slot, event, path, of_parent)`, in the order the
@@ -139,7 +198,7 @@ impl WatchTable {
         path: &str,
         mut tell: impl FnMut(Slot, EventType, &str, bool),
     ) {
-        if self.by_slot.is_empty() {
+        if self.is_empty() {
             return;
         }
         let event = match kind {
@@ -166,19 +225,38 @@ impl WatchTable {
     }
 
     /// Who watches exactly this path in one of these one-shot modes, which are used up, or
-    /// persistently.
+    /// persistently; by slot. One pass over the watchers, however many.
     fn take(&mut self, path: &str, one_shot: u8) -> Vec<Slot> {
         let Some(id) = self.find(path) else { return Vec::new() };
-        let watchers = &self.watched[id as usize].watchers;
-        let concerned: Vec<Watcher> = watchers
-            .iter()
-            .copied()
-            .filter(|watcher| watcher.modes & (one_shot | PERSISTENT) != 0)
-            .collect();
-        for watcher in concerned.iter().filter(|watcher| watcher.modes & one_shot != 0) {
-            self.clear_modes(id, watcher.slot, one_shot);
+        let concerned = |watcher: &Watcher| watcher.modes() & (one_shot | PERSISTENT) != 0;
+        let watchers = self.watched[id as usize].watchers.as_slice();
+        let told = watchers.iter().filter(|watcher| concerned(watcher)).map(|w| w.slot()).collect();
+        match &mut self.watched[id as usize].watchers {
+            Watchers::One(watcher) => {
+                let slot = watcher.slot();
+                if watcher.modes() & one_shot != 0 {
+                    self.clear_modes(id, slot, one_shot);
+                }
+            }
+            Watchers::Many(watchers) => {
+                let by_slot = &mut self.by_slot;
+                let before = watchers.len();
+                watchers.retain_mut(|watcher| {
+                    let (slot, left) = (watcher.slot(), watcher.modes() & !one_shot);
+                    if left == 0 {
+                        unlist(by_slot, slot, id);
+                        return false;
+                    }
+                    *watcher = Watcher::new(slot, left);
+                    true
+                });
+                self.count -= before - watchers.len();
+                if watchers.is_empty() {
+                    self.free_path(id);
+                }
+            }
         }
-        concerned.into_iter().map(|watcher| watcher.slot).collect()
+        told
     }
 
     /// Adds who watches this path or one above it recursively.
@@ -189,46 +267,47 @@ impl WatchTable {
         let mut at = path;
         loop {
             if let Some(id) = self.find(at) {
-                for watcher in &self.watched[id as usize].watchers {
-                    if watcher.modes & RECURSIVE != 0 && !told.contains(&watcher.slot) {
-                        told.push(watcher.slot);
-                    }
-                }
+                let watchers = self.watched[id as usize].watchers.as_slice();
+                let recursive = watchers.iter().filter(|w| w.modes() & RECURSIVE != 0);
+                told.extend(recursive.map(|watcher| watcher.slot()));
             }
             if at == oxikeeper_proto::path::ROOT {
-                return;
+                break;
             }
             at = oxikeeper_proto::path::parent(at);
         }
+        told.sort_unstable();
+        told.dedup();
     }
 
     fn clear_modes(&mut self, id: u32, slot: Slot, modes: u8) {
         let watchers = &mut self.watched[id as usize].watchers;
-        let Some(at) = watchers.iter().position(|watcher| watcher.slot == slot) else { return };
-        let watcher = &mut watchers[at];
-        self.recursive_count -= usize::from(watcher.modes & modes & RECURSIVE != 0);
-        watcher.modes &= !modes;
-        if watcher.modes != 0 {
+        let before = watchers.modes(slot);
+        self.recursive_count -= usize::from(before & modes & RECURSIVE != 0);
+        let left = before & !modes;
+        watchers.set(slot, left);
+        if before == 0 || left != 0 {
             return;
         }
-        watchers.swap_remove(at);
-        let is_unwatched = watchers.is_empty();
-        if let Some(ids) = self.by_slot.get_mut(&slot) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_slot.remove(&slot);
-            }
-        }
+        let is_unwatched = watchers.as_slice().is_empty();
+        self.count -= 1;
+        unlist(&mut self.by_slot, slot, id);
         if is_unwatched {
-            let watched = &mut self.watched[id as usize];
-            let path = std::mem::take(&mut watched.path);
-            watched.watchers = Vec::new();
-            let hash = self.hasher.hash_one(&*path);
-            if let Ok(entry) = self.by_path.find_entry(hash, |&other| other == id) {
-                entry.remove();
-            }
-            self.free.push(id);
+            self.free_path(id);
         }
+    }
+
+    /// Gives up a path that nobody watches any more.
+    fn free_path(&mut self, id: u32) {
+        let watched = &mut self.watched[id as usize];
+        let path = std::mem::take(&mut watched.path);
+        watched.watchers = Watchers::One(Watcher(0));
+        let hash = self.hasher.hash_one(&*path);
+        match self.by_path.find_entry(hash, |&other| other == id) {
+            Ok(entry) => drop(entry.remove()),
+            Err(_) => unreachable!("a watched path is in the index"),
+        }
+        self.free.push(id);
     }
 
     fn find(&self, path: &str) -> Option<u32> {
@@ -236,8 +315,8 @@ impl WatchTable {
         self.by_path.find(hash, |&id| *self.watched[id as usize].path == *path).copied()
     }
 
-    fn insert(&mut self, path: &str) -> u32 {
-        let watched = Watched { path: path.into(), watchers: Vec::with_capacity(1) };
+    fn insert(&mut self, path: &str, watcher: Watcher) -> u32 {
+        let watched = Watched { path: path.into(), watchers: Watchers::One(watcher) };
         let id = match self.free.pop() {
             Some(id) => {
                 self.watched[id as usize] = watched;
@@ -252,6 +331,43 @@ impl WatchTable {
         let rehash = |&id: &u32| hasher.hash_one(&*all[id as usize].path);
         self.by_path.insert_unique(hasher.hash_one(path), id, rehash);
         id
+    }
+
+    /// What always holds. Costly.
+    #[cfg(test)]
+    fn check(&self) {
+        let mut pairs = 0;
+        let mut recursive = 0;
+        for &id in &self.by_path {
+            let watchers = self.watched[id as usize].watchers.as_slice();
+            assert!(!watchers.is_empty(), "a path in the index is watched");
+            assert!(watchers.is_sorted_by(|a, b| a.slot() < b.slot()), "watchers are by slot");
+            for watcher in watchers {
+                assert_ne!(watcher.modes(), 0);
+                assert!(self.by_slot[&watcher.slot()].contains(&id), "both directions agree");
+                pairs += 1;
+                recursive += usize::from(watcher.modes() & RECURSIVE != 0);
+            }
+        }
+        assert_eq!(pairs, self.count);
+        assert_eq!(recursive, self.recursive_count);
+        let listed: usize = self.by_slot.keys().map(|slot| self.by_slot[slot].len()).sum();
+        assert_eq!(listed, self.count);
+        assert_eq!(self.by_path.len() + self.free.len(), self.watched.len());
+    }
+}
+
+/// Takes a path out of a connection's list.
+fn unlist(
+    by_slot: &mut HashMap<Slot, HashSet<u32, FixedState>, FixedState>,
+    slot: Slot,
+    id: u32,
+) {
+    if let Some(ids) = by_slot.get_mut(&slot) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            by_slot.remove(&slot);
+        }
     }
 }
 
@@ -348,6 +464,64 @@ mod tests {
         assert_eq!(events(&mut table, DataChanged, "/a"), []);
         table.remove_slot(2);
         assert!(table.is_empty());
-        assert_eq!(table.by_path.len(), 0);
+        table.check();
+    }
+
+    #[test]
+    fn a_herd_is_told_in_one_pass_and_leaves_nothing_behind() {
+        let mut table = WatchTable::new(0);
+        // In an order that is not theirs.
+        for slot in (0..1000).map(|i| i * 7 % 1000) {
+            table.add(slot, "/a", DATA);
+            if slot % 10 == 0 {
+                table.add(slot, "/a", PERSISTENT);
+            }
+        }
+        table.check();
+        assert_eq!(table.len(), 1000);
+        let told = events(&mut table, DataChanged, "/a");
+        assert_eq!(told.len(), 1000);
+        assert!(told.is_sorted());
+        table.check();
+        assert_eq!(table.len(), 100);
+        assert_eq!(events(&mut table, DataChanged, "/a").len(), 100);
+        for slot in 0..1000 {
+            table.remove_slot(slot);
+        }
+        table.check();
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn whatever_happens_both_directions_agree() {
+        let mut state = 1u64;
+        let mut draw = |bound: u64| {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            (state >> 33) % bound
+        };
+        let paths = ["/", "/a", "/a/b", "/a/b/c", "/d"];
+        for _ in 0..50 {
+            let mut table = WatchTable::new(7);
+            for _ in 0..400 {
+                let path = paths[draw(5) as usize];
+                let (slot, modes) = (draw(6) as Slot, draw(16) as u8);
+                match draw(8) {
+                    0..=3 => {
+                        let mode = 1 << draw(4);
+                        table.add(slot, path, mode);
+                        assert_eq!(table.modes(slot, path) & mode, mode);
+                    }
+                    4 => {
+                        let had = table.modes(slot, path);
+                        assert_eq!(table.remove(slot, path, modes), had & modes != 0);
+                        assert_eq!(table.modes(slot, path), had & !modes);
+                    }
+                    5 => table.remove_slot(slot),
+                    6 => drop(events(&mut table, Deleted, path)),
+                    _ => drop(events(&mut table, DataChanged, path)),
+                }
+                table.check();
+            }
+        }
     }
 }

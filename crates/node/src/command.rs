@@ -53,6 +53,8 @@ pub struct ServerView {
     pub stats: FrontStats,
     /// One line per connection.
     pub clients: Vec<ClientLine>,
+    /// `key=value` of `envi`, in Apache's order.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A connection, for `stat`.
@@ -120,6 +122,11 @@ pub fn answer(word: FourLetterWord, view: &ServerView) -> String {
     match word.0 {
         "ruok" => "imok".to_owned(),
         "isro" => "rw".to_owned(),
+        "envi" => {
+            let line = |(key, value): &(&str, String)| format!("{key}={value}\n");
+            let lines: String = view.environment.iter().map(line).collect();
+            format!("Environment:\n{lines}")
+        }
         "srvr" => format!("Zookeeper version: {}\n{}", view.version, summary(view)),
         "stat" => {
             let mut text = format!("Zookeeper version: {}\nClients:\n", view.version);
@@ -206,7 +213,7 @@ mod tests {
                 latency_us_min: 1_400,
                 latency_us_max: 24_900,
             },
-            clients: Vec::new(),
+            ..ServerView::default()
         };
         let expected = "Zookeeper version: 3.9.5-x, built on 2026-02-11 20:18 UTC\n\
                         Latency min/avg/max: 1/8.4615/24\nReceived: 22\nSent: 25\n\

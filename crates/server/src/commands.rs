@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use oxikeeper_node::command::{self, FourLetterWord, FrontStats, ServerView};
 
+use crate::environment;
 use crate::reactor::Desk;
 use crate::shared::Shared;
 
@@ -45,6 +46,7 @@ impl Commands {
         let mut view = ServerView {
             version: crate::version().to_owned(),
             mode: "standalone",
+            environment: environment::lines(),
             ..ServerView::default()
         };
         {

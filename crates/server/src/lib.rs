@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 pub mod config;
 mod core_thread;
+mod environment;
 mod limits;
 mod log_writer;
 mod reactor;

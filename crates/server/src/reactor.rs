@@ -144,7 +144,7 @@ impl Reactor {
                 self.front.deliver(&mail, at, &mut self.outputs);
                 mail.clear();
                 for conn in std::mem::take(&mut self.unread) {
-                    self.read(conn, at);
+                    self.read(conn, false, at);
                 }
                 for event in events.iter().filter(|event| event.token() != WAKER) {
                     let conn = ConnId(event.token().0 as u64);
@@ -152,7 +152,7 @@ impl Reactor {
                         self.write(conn, at);
                     }
                     if event.is_readable() || event.is_error() {
-                        self.read(conn, at);
+                        self.read(conn, event.is_read_closed(), at);
                     }
                 }
                 if now >= next_tick {
@@ -188,8 +188,9 @@ impl Reactor {
         }
     }
 
-    /// Reads what a socket holds: a short read says that it is empty.
-    fn read(&mut self, conn: ConnId, at: View<'_>) {
+    /// Reads what a socket holds: a short read says that it is empty. If the peer has ended its side
+    /// no other event will say so, and the end is read as well.
+    fn read(&mut self, conn: ConnId, to_the_end: bool, at: View<'_>) {
         let mut total = 0;
         while let Some(socket) = self.sockets.get_mut(&conn) {
             if socket.is_paused || socket.is_ending {
@@ -200,12 +201,12 @@ impl Reactor {
                 return;
             }
             match socket.stream.read(&mut self.buffer) {
-                Ok(0) => return self.end(conn, "the peer closed it"),
+                Ok(0) => return self.peer_ended(conn, at),
                 Ok(count) => {
                     total += count;
                     self.front.received(conn, &self.buffer[..count], at, &mut self.outputs);
                     self.apply_pauses();
-                    if count < self.buffer.len() {
+                    if count < self.buffer.len() && !to_the_end {
                         return;
                     }
                 }
@@ -213,6 +214,20 @@ impl Reactor {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return self.end(conn, "the peer reset it"),
             }
+        }
+    }
+
+    /// The peer sends no more, but may still read: `echo srvr | nc` ends its side at once.
+    fn peer_ended(&mut self, conn: ConnId, at: View<'_>) {
+        let awaits_word = self.words.iter().any(|(asking, ..)| *asking == conn)
+            || self.outputs.commands.iter().any(|(asking, _)| *asking == conn);
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        if awaits_word {
+            socket.is_paused = true;
+            self.set_interest(conn);
+        } else {
+            socket.is_ending = true;
+            self.write(conn, at);
         }
     }
 

@@ -104,15 +104,18 @@ impl AuthPolicy {
         if self.skip_acl || acl.is_empty() || ids.iter().any(|id| id.scheme == SUPER) {
             return true;
         }
-        acl.iter().filter(|entry| entry.perms & wanted != 0).any(|entry| {
-            let Id { scheme, id: named } = &entry.id;
-            if scheme == WORLD && named == ANYONE {
-                return true;
-            }
-            self.provider(scheme).is_some_and(|provider| {
-                ids.iter().any(|id| id.scheme == *scheme && provider.matches(&id.id, named))
+        acl.iter()
+            .filter(|entry| entry.perms & wanted != 0)
+            .any(|entry| {
+                let Id { scheme, id: named } = &entry.id;
+                if scheme == WORLD && named == ANYONE {
+                    return true;
+                }
+                self.provider(scheme).is_some_and(|provider| {
+                    ids.iter()
+                        .any(|id| id.scheme == *scheme && provider.matches(&id.id, named))
+                })
             })
-        })
     }
 
     /// The list to store for a requested one: duplicates removed, `auth` replaced by the
@@ -133,7 +136,11 @@ impl AuthPolicy {
                 self.fix_up_entry(entry, ids, &mut stored)?;
             }
         }
-        if stored.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(stored) }
+        if stored.is_empty() {
+            Err(ErrorCode::InvalidAcl)
+        } else {
+            Ok(stored)
+        }
     }
 
     fn fix_up_entry(
@@ -145,18 +152,33 @@ impl AuthPolicy {
         let scheme = entry.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
         if scheme == AUTH {
             let proven = ids.iter().filter(|id| {
-                self.provider(&id.scheme).is_some_and(Provider::is_authenticated)
+                self.provider(&id.scheme)
+                    .is_some_and(Provider::is_authenticated)
             });
             let before = stored.len();
-            stored.extend(proven.map(|id| Acl { perms: entry.perms, id: id.clone() }));
-            return if stored.len() == before { Err(ErrorCode::InvalidAcl) } else { Ok(()) };
+            stored.extend(proven.map(|id| Acl {
+                perms: entry.perms,
+                id: id.clone(),
+            }));
+            return if stored.len() == before {
+                Err(ErrorCode::InvalidAcl)
+            } else {
+                Ok(())
+            };
         }
         let id = entry.id.as_deref().ok_or(ErrorCode::InvalidAcl)?;
         let everybody = scheme == WORLD && id == ANYONE;
-        if !everybody && !self.provider(scheme).is_some_and(|provider| provider.is_valid(id)) {
+        if !everybody
+            && !self
+                .provider(scheme)
+                .is_some_and(|provider| provider.is_valid(id))
+        {
             return Err(ErrorCode::InvalidAcl);
         }
-        stored.push(Acl { perms: entry.perms, id: Id::new(scheme, id) });
+        stored.push(Acl {
+            perms: entry.perms,
+            id: Id::new(scheme, id),
+        });
         Ok(())
     }
 
@@ -176,7 +198,9 @@ impl AuthPolicy {
                 true
             }
             (Some(Provider::Digest), Some(auth)) => {
-                let identity = self.digest_algorithm.identity(&String::from_utf8_lossy(auth));
+                let identity = self
+                    .digest_algorithm
+                    .identity(&String::from_utf8_lossy(auth));
                 if self.super_digest.as_ref() == Some(&identity) {
                     add(ids, Id::new(SUPER, ""));
                 }
@@ -216,7 +240,10 @@ pub fn redacted(acl: &[Acl]) -> Vec<Acl> {
                 DIGEST => Cow::Owned(format!("{}:x", digest::user(&entry.id.id))),
                 _ => Cow::Borrowed(entry.id.id.as_str()),
             };
-            Acl { perms: entry.perms, id: Id::new(entry.id.scheme.as_str(), id) }
+            Acl {
+                perms: entry.perms,
+                id: Id::new(entry.id.scheme.as_str(), id),
+            }
         })
         .collect()
 }

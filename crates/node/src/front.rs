@@ -153,22 +153,35 @@ impl Front {
 
     /// A connection is closed, by the peer or because [`Outputs::close`] asked for it.
     pub fn closed(&mut self, conn: ConnId, out: &mut Outputs) {
-        let Some(slot) = self.by_id.remove(&conn) else { return };
-        let Some(connection) = self.connections[slot as usize].take() else { return };
+        let Some(slot) = self.by_id.remove(&conn) else {
+            return;
+        };
+        let Some(connection) = self.connections[slot as usize].take() else {
+            return;
+        };
         self.free.push(slot);
         self.watches.remove_slot(slot);
         if connection.session != SessionId::NONE {
             if connection.is_heard {
-                self.heard_and_gone.push((connection.session, connection.last_heard));
+                self.heard_and_gone
+                    .push((connection.session, connection.last_heard));
             }
-            let conn = ConnRef { front: self.id, conn };
-            out.to_core.push(ToCore::Disconnected { conn, session: connection.session });
+            let conn = ConnRef {
+                front: self.id,
+                conn,
+            };
+            out.to_core.push(ToCore::Disconnected {
+                conn,
+                session: connection.session,
+            });
         }
     }
 
     /// Bytes came from a connection: frames, in whole or in part.
     pub fn received(&mut self, conn: ConnId, bytes: &[u8], at: View<'_>, out: &mut Outputs) {
-        let Some((slot, mut connection)) = self.take(conn) else { return };
+        let Some((slot, mut connection)) = self.take(conn) else {
+            return;
+        };
         self.hear(slot, &mut connection, at.now);
         if connection.input.is_empty() {
             let taken = self.take_frames(slot, &mut connection, bytes, at, out);
@@ -190,7 +203,9 @@ impl Front {
 
     /// The first bytes of a connection's output were sent.
     pub fn sent(&mut self, conn: ConnId, count: usize, at: View<'_>, out: &mut Outputs) {
-        let Some((slot, mut connection)) = self.take(conn) else { return };
+        let Some((slot, mut connection)) = self.take(conn) else {
+            return;
+        };
         connection.mark_sent(count);
         // Reads may have waited for room, whether or not more of its input was refused meanwhile.
         if connection.paused || connection.has_waiting() {
@@ -222,7 +237,11 @@ impl Front {
                 }
             }
         }
-        out.to_core.push(ToCore::Touched { front: self.id, until: at.now, sessions });
+        out.to_core.push(ToCore::Touched {
+            front: self.id,
+            until: at.now,
+            sessions,
+        });
         while let Some(&(since, conn)) = self.greeting.front() {
             if at.now.since(since).as_millis() < u128::from(HANDSHAKE_MS_MAX) {
                 break;
@@ -230,7 +249,12 @@ impl Front {
             self.greeting.pop_front();
             if let Some((slot, mut connection)) = self.take(conn) {
                 if connection.stage == Stage::Greeting {
-                    close(&mut connection, CloseHow::Now, "no handshake within the time", out);
+                    close(
+                        &mut connection,
+                        CloseHow::Now,
+                        "no handshake within the time",
+                        out,
+                    );
                 }
                 self.put_back(slot, connection);
             }
@@ -241,7 +265,12 @@ impl Front {
             }
             self.ending.pop_front();
             if let Some((slot, mut connection)) = self.take(conn) {
-                close(&mut connection, CloseHow::Now, "it does not read its last reply", out);
+                close(
+                    &mut connection,
+                    CloseHow::Now,
+                    "it does not read its last reply",
+                    out,
+                );
                 self.put_back(slot, connection);
             }
         }
@@ -249,9 +278,16 @@ impl Front {
 
     /// The text that answers a four-letter word; the connection closes behind it.
     pub fn finish_command(&mut self, conn: ConnId, text: &str, out: &mut Outputs) {
-        let Some((slot, mut connection)) = self.take(conn) else { return };
+        let Some((slot, mut connection)) = self.take(conn) else {
+            return;
+        };
         connection.output_mut().extend_from_slice(text.as_bytes());
-        close(&mut connection, CloseHow::AfterOutput, "answered a four-letter word", out);
+        close(
+            &mut connection,
+            CloseHow::AfterOutput,
+            "answered a four-letter word",
+            out,
+        );
         self.mark_dirty(slot, &mut connection);
         self.put_back(slot, connection);
         self.report_dirty(out);
@@ -264,7 +300,11 @@ impl Front {
 
     /// Requests taken and not answered.
     pub fn outstanding_count(&self) -> usize {
-        self.connections.iter().flatten().map(|connection| connection.fifo.len()).sum()
+        self.connections
+            .iter()
+            .flatten()
+            .map(|connection| connection.fifo.len())
+            .sum()
     }
 
     /// Watches on this Front.
@@ -286,7 +326,11 @@ impl Front {
             sent: connection.sent_count,
             is_open: connection.stage == Stage::Open,
         };
-        self.connections.iter().flatten().map(|connection| line(connection)).collect()
+        self.connections
+            .iter()
+            .flatten()
+            .map(|connection| line(connection))
+            .collect()
     }
 
     /// Takes the frames in a connection's input, as far as may be.
@@ -318,15 +362,17 @@ impl Front {
             match connection.stage {
                 Stage::Ending => return bytes.len(),
                 _ if is_blocked(connection) => {
-                    if !connection.paused {
-                        connection.paused = true;
-                        out.pause.push(connection.id);
-                    }
+                    // Said again whenever bytes come all the same, so that one lost request to pause
+                    // does not let the input grow.
+                    connection.paused = true;
+                    out.pause.push(connection.id);
                     return taken;
                 }
                 _ => {}
             }
-            let Some(prefix) = rest.first_chunk::<4>() else { return taken };
+            let Some(prefix) = rest.first_chunk::<4>() else {
+                return taken;
+            };
             if connection.stage == Stage::Greeting
                 && let Some(word) = FourLetterWord::from_bytes(*prefix)
             {
@@ -336,11 +382,18 @@ impl Front {
             let length = match usize::try_from(i32::from_be_bytes(*prefix)) {
                 Ok(length) if length <= self.config.frame_bytes_max => length,
                 _ => {
-                    close(connection, CloseHow::Now, "a frame of impossible length", out);
+                    close(
+                        connection,
+                        CloseHow::Now,
+                        "a frame of impossible length",
+                        out,
+                    );
                     return bytes.len();
                 }
             };
-            let Some(frame) = rest.get(4..4 + length) else { return taken };
+            let Some(frame) = rest.get(4..4 + length) else {
+                return taken;
+            };
             taken += 4 + length;
             connection.received_count += 1;
             self.stats.received += 1;
@@ -365,8 +418,15 @@ impl Front {
             connection.stage = Stage::Ending;
             out.commands.push((connection.id, word));
         } else {
-            connection.output_mut().extend_from_slice(word.refusal().as_bytes());
-            close(connection, CloseHow::AfterOutput, "a word that is not whitelisted", out);
+            connection
+                .output_mut()
+                .extend_from_slice(word.refusal().as_bytes());
+            close(
+                connection,
+                CloseHow::AfterOutput,
+                "a word that is not whitelisted",
+                out,
+            );
             self.mark_dirty(slot, connection);
         }
     }
@@ -386,14 +446,20 @@ impl Front {
             // It has seen what this server has not: it must find another.
             return close(connection, CloseHow::Now, "a client from the future", out);
         }
-        let (min, max) = (self.config.session_timeout_ms_min, self.config.session_timeout_ms_max);
+        let (min, max) = (
+            self.config.session_timeout_ms_min,
+            self.config.session_timeout_ms_max,
+        );
         connection.timeout_ms = request.timeout_ms.clamp(min, max);
         connection.read_only = request.read_only;
         connection.stage = Stage::Connecting;
         connection.paused = true;
         out.pause.push(connection.id);
         out.to_core.push(ToCore::Connect {
-            conn: ConnRef { front: self.id, conn: connection.id },
+            conn: ConnRef {
+                front: self.id,
+                conn: connection.id,
+            },
             session: request.session,
             password: request.password.unwrap_or_default().into(),
             timeout_ms: connection.timeout_ms,
@@ -449,7 +515,10 @@ fn is_blocked(connection: &Connection) -> bool {
 /// Ends a connection; what it still sends is not looked at.
 fn close(connection: &mut Connection, how: CloseHow, why: &'static str, out: &mut Outputs) {
     connection.stage = Stage::Ending;
-    if connection.closing.is_none_or(|before| before != how && how == CloseHow::Now) {
+    if connection
+        .closing
+        .is_none_or(|before| before != how && how == CloseHow::Now)
+    {
         connection.closing = Some(how);
         out.close.push((connection.id, how, why));
     }

@@ -9,9 +9,10 @@ use oxikeeper_proto::Id;
 pub fn identity(remote: IpAddr) -> Id {
     let text = match remote.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            address.segments().map(|group| format!("{group:x}")).join(":")
-        }
+        IpAddr::V6(address) => address
+            .segments()
+            .map(|group| format!("{group:x}"))
+            .join(":"),
     };
     Id::new(super::IP, text)
 }
@@ -24,7 +25,9 @@ pub fn is_valid(named: &str) -> bool {
 
 /// Whether a connection's address is the one named, or in the network named.
 pub fn matches(id: &str, named: &str) -> bool {
-    let Some((network, bits)) = parse(named) else { return false };
+    let Some((network, bits)) = parse(named) else {
+        return false;
+    };
     match (address(id), network) {
         (Some(IpAddr::V4(id)), IpAddr::V4(network)) => {
             let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
@@ -67,7 +70,10 @@ fn address(text: &str) -> Option<IpAddr> {
     for octet in &mut octets {
         *octet = u8::try_from(parts.next()?.parse::<i32>().ok()?).ok()?;
     }
-    parts.next().is_none().then(|| IpAddr::V4(Ipv4Addr::from(octets)))
+    parts
+        .next()
+        .is_none()
+        .then(|| IpAddr::V4(Ipv4Addr::from(octets)))
 }
 
 #[cfg(test)]
@@ -90,13 +96,31 @@ mod tests {
 
     #[test]
     fn what_an_acl_may_name() {
-        for valid in ["1.2.3.4", "1.2.3.4/0", "1.2.3.4/32", "01.2.3.4", "::1", "::1/128", "1.2.3.4/"]
-        {
+        for valid in [
+            "1.2.3.4",
+            "1.2.3.4/0",
+            "1.2.3.4/32",
+            "01.2.3.4",
+            "::1",
+            "::1/128",
+            "1.2.3.4/",
+        ] {
             assert!(is_valid(valid), "{valid}");
         }
         let invalid = [
-            "", "a", "1.2.3", "1.2.3.4.5", "1.2.3.256", "1.2.3.4/33", "1.2.3.4/-1", "1.2.3.4/x",
-            "1.2.3.4/8/9", "::1/129", "1::2::3", "::1.2.3.4", "1.2.3.-4",
+            "",
+            "a",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.256",
+            "1.2.3.4/33",
+            "1.2.3.4/-1",
+            "1.2.3.4/x",
+            "1.2.3.4/8/9",
+            "::1/129",
+            "1::2::3",
+            "::1.2.3.4",
+            "1.2.3.-4",
         ];
         for invalid in invalid {
             assert!(!is_valid(invalid), "{invalid}");

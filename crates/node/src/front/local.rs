@@ -32,7 +32,11 @@ impl Front {
             OpCode::SetWatches | OpCode::SetWatches2 => {
                 let code = self.set_watches(slot, connection, op, body, at);
                 let err = code.map_or_else(|_| ErrorCode::MarshallingError, |()| ErrorCode::Ok);
-                let header = ReplyHeader { xid, zxid: at.applied, err: err.to_wire() };
+                let header = ReplyHeader {
+                    xid,
+                    zxid: at.applied,
+                    err: err.to_wire(),
+                };
                 frame(connection.output_mut(), header, |_| {});
             }
             OpCode::AddWatch | OpCode::CheckWatches | OpCode::RemoveWatches => {
@@ -40,7 +44,11 @@ impl Front {
                     OpCode::AddWatch => self.add_watch(slot, body),
                     _ => self.check_watches(slot, op, body),
                 };
-                let header = ReplyHeader { xid, zxid: at.applied, err: code.to_wire() };
+                let header = ReplyHeader {
+                    xid,
+                    zxid: at.applied,
+                    err: code.to_wire(),
+                };
                 frame(connection.output_mut(), header, |out| {
                     if code == ErrorCode::Ok && op == OpCode::AddWatch {
                         ErrorReply { err: 0 }.encode(out);
@@ -70,7 +78,12 @@ impl Front {
         let output = connection.output_mut();
         let start = output.len();
         output.extend_from_slice(&[0; 4]);
-        ReplyHeader { xid, zxid: at.applied, err: 0 }.encode(output);
+        ReplyHeader {
+            xid,
+            zxid: at.applied,
+            err: 0,
+        }
+        .encode(output);
         let body_start = output.len();
         let (code, watch) = match context.read(op, body, output) {
             Some(result) => (result.code, result.watch),
@@ -89,7 +102,11 @@ impl Front {
     }
 
     fn add_watch(&mut self, slot: Slot, body: &[u8]) -> ErrorCode {
-        let Ok(AddWatchRequest { path: Some(path), mode }) = Reader::new(body).get() else {
+        let Ok(AddWatchRequest {
+            path: Some(path),
+            mode,
+        }) = Reader::new(body).get()
+        else {
             return ErrorCode::MarshallingError;
         };
         let mode = match AddWatchMode::from_wire(mode) {
@@ -102,7 +119,11 @@ impl Front {
     }
 
     fn check_watches(&mut self, slot: Slot, op: OpCode, body: &[u8]) -> ErrorCode {
-        let Ok(WatchesRequest { path: Some(path), watcher_type }) = Reader::new(body).get() else {
+        let Ok(WatchesRequest {
+            path: Some(path),
+            watcher_type,
+        }) = Reader::new(body).get()
+        else {
             return ErrorCode::MarshallingError;
         };
         let Some(kind) = WatcherType::from_wire(watcher_type) else {
@@ -113,7 +134,11 @@ impl Front {
             OpCode::RemoveWatches => self.watches.remove(slot, &path, modes),
             _ => self.watches.modes(slot, &path) & modes != 0,
         };
-        if found { ErrorCode::Ok } else { ErrorCode::NoWatcher }
+        if found {
+            ErrorCode::Ok
+        } else {
+            ErrorCode::NoWatcher
+        }
     }
 
     /// Registers again what a client watched before it came here; what has changed since it last
@@ -184,9 +209,18 @@ impl Front {
 
 /// Appends a notification.
 pub(super) fn put_event(output: &mut Vec<u8>, zxid: Zxid, event: EventType, path: &str) {
-    let header = ReplyHeader { xid: Xid::NOTIFICATION.0, zxid, err: 0 };
+    let header = ReplyHeader {
+        xid: Xid::NOTIFICATION.0,
+        zxid,
+        err: 0,
+    };
     let kind = event as i32;
     frame(output, header, |out| {
-        WatcherEvent { kind, state: STATE_SYNC_CONNECTED, path: path.into() }.encode(out);
+        WatcherEvent {
+            kind,
+            state: STATE_SYNC_CONNECTED,
+            path: path.into(),
+        }
+        .encode(out);
     });
 }

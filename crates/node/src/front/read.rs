@@ -54,11 +54,20 @@ impl<'a> ReadResult<'a> {
 impl ReadContext<'_> {
     /// Answers a read into `out`; with an error, nothing of what was written there counts.
     /// `None` if the operation is not a read of the tree.
-    pub fn read<'a>(&self, op: OpCode, body: &'a [u8], out: &mut Vec<u8>) -> Option<ReadResult<'a>> {
+    pub fn read<'a>(
+        &self,
+        op: OpCode,
+        body: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> Option<ReadResult<'a>> {
         let mut reader = Reader::new(body);
         Some(match op {
             OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
-                let Ok(WatchableRequest { path: Some(path), watch }) = reader.get() else {
+                let Ok(WatchableRequest {
+                    path: Some(path),
+                    watch,
+                }) = reader.get()
+                else {
                     return Some(ReadResult::done(ErrorCode::MarshallingError));
                 };
                 self.watchable(op, path, watch, out)
@@ -106,14 +115,21 @@ impl ReadContext<'_> {
             // exists watches a missing node; the others leave nothing behind when they fail.
             Err(ErrorCode::NoNode) if op == OpCode::Exists => {
                 let watch = watch.then_some(LeftWatch::Data(path));
-                return ReadResult { code: ErrorCode::NoNode, watch };
+                return ReadResult {
+                    code: ErrorCode::NoNode,
+                    watch,
+                };
             }
             Err(code) => return ReadResult::done(code),
         };
         match op {
             OpCode::Exists => StatReply { stat: node.stat() }.encode(out),
             OpCode::GetData => {
-                GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
+                GetDataReply {
+                    data: node.data(),
+                    stat: node.stat(),
+                }
+                .encode(out);
             }
             _ => {
                 encode_children(&node, out);
@@ -122,11 +138,14 @@ impl ReadContext<'_> {
                 }
             }
         }
-        let watch = watch.then(|| match op {
+        let watch = watch.then_some(match op {
             OpCode::Exists | OpCode::GetData => LeftWatch::Data(path),
             _ => LeftWatch::Child(path),
         });
-        ReadResult { code: ErrorCode::Ok, watch }
+        ReadResult {
+            code: ErrorCode::Ok,
+            watch,
+        }
     }
 
     fn readable(&self, path: &str) -> Result<Node<'_>, ErrorCode> {
@@ -139,8 +158,13 @@ impl ReadContext<'_> {
     }
 
     fn acl(&self, path: &str, out: &mut Vec<u8>) -> ErrorCode {
-        let Some(node) = self.tree.node(path) else { return ErrorCode::NoNode };
-        if !self.auth.permits(node.acl(), perms::READ | perms::ADMIN, self.ids) {
+        let Some(node) = self.tree.node(path) else {
+            return ErrorCode::NoNode;
+        };
+        if !self
+            .auth
+            .permits(node.acl(), perms::READ | perms::ADMIN, self.ids)
+        {
             return ErrorCode::NoAuth;
         }
         let acl = if may_administer(self.auth, node.acl(), self.ids) {
@@ -148,7 +172,11 @@ impl ReadContext<'_> {
         } else {
             redacted(node.acl())
         };
-        GetAclReply { acl, stat: node.stat() }.encode(out);
+        GetAclReply {
+            acl,
+            stat: node.stat(),
+        }
+        .encode(out);
         ErrorCode::Ok
     }
 
@@ -165,7 +193,9 @@ impl ReadContext<'_> {
 
     /// The session's own ephemerals under a prefix, which is compared as a string.
     fn ephemerals(&self, prefix: Option<&str>, out: &mut Vec<u8>) {
-        let prefix = prefix.filter(|prefix| !prefix.trim().is_empty()).unwrap_or("/");
+        let prefix = prefix
+            .filter(|prefix| !prefix.trim().is_empty())
+            .unwrap_or("/");
         let mut paths = self.tree.ephemerals(self.session);
         paths.retain(|path| path.starts_with(prefix));
         paths.encode(out);
@@ -176,26 +206,39 @@ impl ReadContext<'_> {
             auth_scheme: id.scheme.clone(),
             user: self.auth.user_name(id),
         };
-        WhoAmIReply { client_info: self.ids.iter().map(info).collect() }.encode(out);
+        WhoAmIReply {
+            client_info: self.ids.iter().map(info).collect(),
+        }
+        .encode(out);
     }
 
     /// Every operation succeeds or fails by itself.
     fn multi(&self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> ErrorCode {
-        let Ok(MultiRequest { ops }) = reader.get() else { return ErrorCode::MarshallingError };
+        let Ok(MultiRequest { ops }) = reader.get() else {
+            return ErrorCode::MarshallingError;
+        };
         if ops.iter().any(|op| !op.is_read()) {
             return ErrorCode::MarshallingError;
         }
         for op in ops {
             let path = match &op {
-                MultiOp::GetData(request) | MultiOp::GetChildren(request) => request.path.as_deref(),
+                MultiOp::GetData(request) | MultiOp::GetChildren(request) => {
+                    request.path.as_deref()
+                }
                 _ => None,
             };
             // Any error of a path becomes an entry, but a null one fails the whole request.
-            let Some(path) = path else { return ErrorCode::MarshallingError };
+            let Some(path) = path else {
+                return ErrorCode::MarshallingError;
+            };
             match self.readable(path) {
                 Ok(node) if op.code() == OpCode::GetData => {
                     MultiHeader::result(OpCode::GetData).encode(out);
-                    GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
+                    GetDataReply {
+                        data: node.data(),
+                        stat: node.stat(),
+                    }
+                    .encode(out);
                 }
                 Ok(node) => {
                     MultiHeader::result(OpCode::GetChildren).encode(out);

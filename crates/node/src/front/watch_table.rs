@@ -40,7 +40,10 @@ struct Watcher(u32);
 
 impl Watcher {
     fn new(slot: Slot, modes: u8) -> Watcher {
-        assert!(slot < 1 << (32 - MODE_BITS), "fewer than 2^28 connections on one Front");
+        assert!(
+            slot < 1 << (32 - MODE_BITS),
+            "fewer than 2^28 connections on one Front"
+        );
         Watcher(slot << MODE_BITS | u32::from(modes))
     }
 
@@ -58,6 +61,10 @@ impl Watcher {
 enum Watchers {
     One(Watcher),
     /// By slot; any number.
+    #[expect(
+        clippy::box_collection,
+        reason = "the other variant, much more common, is small"
+    )]
     Many(Box<Vec<Watcher>>),
 }
 
@@ -86,7 +93,9 @@ impl Watchers {
             }
             *self = Watchers::Many(Box::new(vec![*watcher]));
         }
-        let Watchers::Many(watchers) = self else { return };
+        let Watchers::Many(watchers) = self else {
+            return;
+        };
         match watchers.binary_search_by_key(&slot, |watcher| watcher.slot()) {
             Ok(at) if modes == 0 => drop(watchers.remove(at)),
             Ok(at) => watchers[at] = Watcher::new(slot, modes),
@@ -150,18 +159,22 @@ impl WatchTable {
             self.count += 1;
             let hasher = &self.hasher;
             let ids = self.by_slot.entry(slot);
-            ids.or_insert_with(|| HashSet::with_hasher(hasher.clone())).insert(id);
+            ids.or_insert_with(|| HashSet::with_hasher(hasher.clone()))
+                .insert(id);
         }
     }
 
     /// The modes in which a connection watches exactly this path.
     pub fn modes(&self, slot: Slot, path: &str) -> u8 {
-        self.find(path).map_or(0, |id| self.watched[id as usize].watchers.modes(slot))
+        self.find(path)
+            .map_or(0, |id| self.watched[id as usize].watchers.modes(slot))
     }
 
     /// Takes modes away from a connection's watch on a path. False if it had none of them.
     pub fn remove(&mut self, slot: Slot, path: &str, modes: u8) -> bool {
-        let Some(id) = self.find(path) else { return false };
+        let Some(id) = self.find(path) else {
+            return false;
+        };
         if self.watched[id as usize].watchers.modes(slot) & modes == 0 {
             return false;
         }
@@ -171,7 +184,9 @@ impl WatchTable {
 
     /// Forgets a connection.
     pub fn remove_slot(&mut self, slot: Slot) {
-        let Some(ids) = self.by_slot.remove(&slot) else { return };
+        let Some(ids) = self.by_slot.remove(&slot) else {
+            return;
+        };
         let mut ids: Vec<u32> = ids.into_iter().collect();
         ids.sort_unstable();
         for id in ids {
@@ -227,10 +242,16 @@ impl WatchTable {
     /// Who watches exactly this path in one of these one-shot modes, which are used up, or
     /// persistently; by slot. One pass over the watchers, however many.
     fn take(&mut self, path: &str, one_shot: u8) -> Vec<Slot> {
-        let Some(id) = self.find(path) else { return Vec::new() };
+        let Some(id) = self.find(path) else {
+            return Vec::new();
+        };
         let concerned = |watcher: &Watcher| watcher.modes() & (one_shot | PERSISTENT) != 0;
         let watchers = self.watched[id as usize].watchers.as_slice();
-        let told = watchers.iter().filter(|watcher| concerned(watcher)).map(|w| w.slot()).collect();
+        let told = watchers
+            .iter()
+            .filter(|watcher| concerned(watcher))
+            .map(|w| w.slot())
+            .collect();
         match &mut self.watched[id as usize].watchers {
             Watchers::One(watcher) => {
                 let slot = watcher.slot();
@@ -312,11 +333,16 @@ impl WatchTable {
 
     fn find(&self, path: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(path);
-        self.by_path.find(hash, |&id| *self.watched[id as usize].path == *path).copied()
+        self.by_path
+            .find(hash, |&id| *self.watched[id as usize].path == *path)
+            .copied()
     }
 
     fn insert(&mut self, path: &str, watcher: Watcher) -> u32 {
-        let watched = Watched { path: path.into(), watchers: Watchers::One(watcher) };
+        let watched = Watched {
+            path: path.into(),
+            watchers: Watchers::One(watcher),
+        };
         let id = match self.free.pop() {
             Some(id) => {
                 self.watched[id as usize] = watched;
@@ -329,7 +355,8 @@ impl WatchTable {
         };
         let (hasher, all) = (&self.hasher, &self.watched);
         let rehash = |&id: &u32| hasher.hash_one(&*all[id as usize].path);
-        self.by_path.insert_unique(hasher.hash_one(path), id, rehash);
+        self.by_path
+            .insert_unique(hasher.hash_one(path), id, rehash);
         id
     }
 
@@ -341,28 +368,34 @@ impl WatchTable {
         for &id in &self.by_path {
             let watchers = self.watched[id as usize].watchers.as_slice();
             assert!(!watchers.is_empty(), "a path in the index is watched");
-            assert!(watchers.is_sorted_by(|a, b| a.slot() < b.slot()), "watchers are by slot");
+            assert!(
+                watchers.is_sorted_by(|a, b| a.slot() < b.slot()),
+                "watchers are by slot"
+            );
             for watcher in watchers {
                 assert_ne!(watcher.modes(), 0);
-                assert!(self.by_slot[&watcher.slot()].contains(&id), "both directions agree");
+                assert!(
+                    self.by_slot[&watcher.slot()].contains(&id),
+                    "both directions agree"
+                );
                 pairs += 1;
                 recursive += usize::from(watcher.modes() & RECURSIVE != 0);
             }
         }
         assert_eq!(pairs, self.count);
         assert_eq!(recursive, self.recursive_count);
-        let listed: usize = self.by_slot.keys().map(|slot| self.by_slot[slot].len()).sum();
+        let listed: usize = self
+            .by_slot
+            .keys()
+            .map(|slot| self.by_slot[slot].len())
+            .sum();
         assert_eq!(listed, self.count);
         assert_eq!(self.by_path.len() + self.free.len(), self.watched.len());
     }
 }
 
 /// Takes a path out of a connection's list.
-fn unlist(
-    by_slot: &mut HashMap<Slot, HashSet<u32, FixedState>, FixedState>,
-    slot: Slot,
-    id: u32,
-) {
+fn unlist(by_slot: &mut HashMap<Slot, HashSet<u32, FixedState>, FixedState>, slot: Slot, id: u32) {
     if let Some(ids) = by_slot.get_mut(&slot) {
         ids.remove(&id);
         if ids.is_empty() {
@@ -383,145 +416,4 @@ pub fn modes_of(kind: WatcherType) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ChangeKind::{Created, DataChanged, Deleted};
-    use EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
-
-    fn events(table: &mut WatchTable, kind: ChangeKind, path: &str) -> Vec<(Slot, EventType, String)> {
-        let mut events = Vec::new();
-        table.trigger(kind, path, |slot, event, path, _| {
-            events.push((slot, event, path.to_owned()));
-        });
-        events
-    }
-
-    #[test]
-    fn one_shot_watches_fire_once() {
-        let mut table = WatchTable::new(0);
-        table.add(1, "/a", DATA);
-        table.add(1, "/a", DATA);
-        assert_eq!(events(&mut table, DataChanged, "/a"), [(1, NodeDataChanged, "/a".into())]);
-        assert_eq!(events(&mut table, DataChanged, "/a"), []);
-        assert!(table.is_empty());
-    }
-
-    #[test]
-    fn a_deletion_is_told_once_per_connection() {
-        let mut table = WatchTable::new(0);
-        table.add(1, "/a", DATA);
-        table.add(1, "/a", CHILD);
-        table.add(1, "/a", PERSISTENT);
-        table.add(2, "/a", CHILD);
-        let told = events(&mut table, Deleted, "/a");
-        assert_eq!(told, [(1, NodeDeleted, "/a".into()), (2, NodeDeleted, "/a".into())]);
-        assert_eq!(table.modes(1, "/a"), PERSISTENT);
-        assert_eq!(table.modes(2, "/a"), 0);
-    }
-
-    #[test]
-    fn recursive_watches_see_descendants_but_no_lists() {
-        let mut table = WatchTable::new(0);
-        table.add(1, "/a", RECURSIVE);
-        table.add(2, "/", RECURSIVE);
-        table.add(1, "/a", CHILD);
-        let told = events(&mut table, Created, "/a/b");
-        assert_eq!(
-            told,
-            [
-                (1, NodeCreated, "/a/b".into()),
-                (2, NodeCreated, "/a/b".into()),
-                (1, NodeChildrenChanged, "/a".into()),
-            ]
-        );
-        assert_eq!(events(&mut table, DataChanged, "/ab"), [(2, NodeDataChanged, "/ab".into())]);
-    }
-
-    #[test]
-    fn persistent_watches_stay_until_removed() {
-        let mut table = WatchTable::new(0);
-        table.add(1, "/a", PERSISTENT);
-        for _ in 0..2 {
-            assert_eq!(events(&mut table, Created, "/a"), [(1, NodeCreated, "/a".into())]);
-            let told = events(&mut table, Created, "/a/b");
-            assert_eq!(told, [(1, NodeChildrenChanged, "/a".into())]);
-        }
-        assert!(!table.remove(1, "/a", DATA));
-        assert!(table.remove(1, "/a", PERSISTENT));
-        assert!(table.is_empty());
-    }
-
-    #[test]
-    fn a_closed_connection_leaves_nothing_behind() {
-        let mut table = WatchTable::new(0);
-        for path in ["/a", "/b", "/c"] {
-            table.add(1, path, DATA | RECURSIVE);
-            table.add(2, path, CHILD);
-        }
-        table.remove_slot(1);
-        assert_eq!(table.len(), 3);
-        assert_eq!(table.recursive_count, 0);
-        assert_eq!(events(&mut table, DataChanged, "/a"), []);
-        table.remove_slot(2);
-        assert!(table.is_empty());
-        table.check();
-    }
-
-    #[test]
-    fn a_herd_is_told_in_one_pass_and_leaves_nothing_behind() {
-        let mut table = WatchTable::new(0);
-        // In an order that is not theirs.
-        for slot in (0..1000).map(|i| i * 7 % 1000) {
-            table.add(slot, "/a", DATA);
-            if slot % 10 == 0 {
-                table.add(slot, "/a", PERSISTENT);
-            }
-        }
-        table.check();
-        assert_eq!(table.len(), 1000);
-        let told = events(&mut table, DataChanged, "/a");
-        assert_eq!(told.len(), 1000);
-        assert!(told.is_sorted());
-        table.check();
-        assert_eq!(table.len(), 100);
-        assert_eq!(events(&mut table, DataChanged, "/a").len(), 100);
-        for slot in 0..1000 {
-            table.remove_slot(slot);
-        }
-        table.check();
-        assert!(table.is_empty());
-    }
-
-    #[test]
-    fn whatever_happens_both_directions_agree() {
-        let mut state = 1u64;
-        let mut draw = |bound: u64| {
-            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
-            (state >> 33) % bound
-        };
-        let paths = ["/", "/a", "/a/b", "/a/b/c", "/d"];
-        for _ in 0..50 {
-            let mut table = WatchTable::new(7);
-            for _ in 0..400 {
-                let path = paths[draw(5) as usize];
-                let (slot, modes) = (draw(6) as Slot, draw(16) as u8);
-                match draw(8) {
-                    0..=3 => {
-                        let mode = 1 << draw(4);
-                        table.add(slot, path, mode);
-                        assert_eq!(table.modes(slot, path) & mode, mode);
-                    }
-                    4 => {
-                        let had = table.modes(slot, path);
-                        assert_eq!(table.remove(slot, path, modes), had & modes != 0);
-                        assert_eq!(table.modes(slot, path), had & !modes);
-                    }
-                    5 => table.remove_slot(slot),
-                    6 => drop(events(&mut table, Deleted, path)),
-                    _ => drop(events(&mut table, DataChanged, path)),
-                }
-                table.check();
-            }
-        }
-    }
-}
+mod tests;

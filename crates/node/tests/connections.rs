@@ -39,21 +39,12 @@ fn the_answer_mirrors_the_read_only_byte() {
 #[test]
 fn timeouts_are_clamped() {
     let mut server = Server::new(1);
-    let cases = [
-        (10_000, 10_000),
-        (0, 6000),
-        (-1, 6000),
-        (1, 6000),
-        (i32::MAX, 60_000),
-    ];
+    let cases = [(10_000, 10_000), (0, 6000), (-1, 6000), (1, 6000), (i32::MAX, 60_000)];
     for (asked, granted) in cases {
         let conn = server.open(0);
         server.send(conn, &handshake(Some(false), Zxid::ZERO, asked));
         server.settle();
-        assert_eq!(
-            server.connected(conn).expect("an answer").timeout_ms,
-            granted
-        );
+        assert_eq!(server.connected(conn).expect("an answer").timeout_ms, granted);
     }
 }
 
@@ -113,10 +104,7 @@ fn a_handshake_may_come_byte_by_byte_with_requests_behind_it() {
     assert!(!server.wires[&conn].paused);
     server.connected(conn).expect("an answer");
     let replies = server.replies(conn);
-    let seen: Vec<_> = replies
-        .iter()
-        .map(|reply| (reply.xid, reply.zxid, reply.err))
-        .collect();
+    let seen: Vec<_> = replies.iter().map(|reply| (reply.xid, reply.zxid, reply.err)).collect();
     assert_eq!(seen, [(5, 1, 0), (6, 2, 0), (7, 2, 0)]);
 }
 
@@ -150,10 +138,7 @@ fn a_session_is_resumed_with_its_password_only() {
     server.settle();
     assert!(server.closed(second).is_some());
     assert_eq!(server.wires[&second].inbox, []);
-    assert_eq!(
-        server.connected(third).expect("an answer").session,
-        made.session
-    );
+    assert_eq!(server.connected(third).expect("an answer").session, made.session);
     assert_eq!(server.ask(third, OpCode::Exists, &read("/", false)).err, 0);
 }
 
@@ -198,9 +183,7 @@ fn the_largest_frame_is_served() {
 fn undecodable_bodies_keep_the_connection() {
     let mut server = Server::new(1);
     let conn = server.client(0);
-    let ops = [
-        1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 19, 21, 22, 101, 103, 104, 105, 106,
-    ];
+    let ops = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 19, 21, 22, 101, 103, 104, 105, 106];
     for op in ops {
         server.send(conn, &request(9, op, &[0x7f, 0xff, 0xff, 0xff, 1]));
         server.settle();
@@ -237,10 +220,7 @@ fn unknown_operations_are_answered_in_order_and_the_connection_stays() {
     let mut server = Server::new(1);
     let conn = server.client(0);
     server.log_stalls = true;
-    server.send(
-        conn,
-        &request(1, OpCode::Create.to_wire(), &create("/a", 0)),
-    );
+    server.send(conn, &request(1, OpCode::Create.to_wire(), &create("/a", 0)));
     let unknown = [0, -1, 10, 13, 20, 23, 99, 108, -10, i32::MIN, i32::MAX];
     for op in unknown {
         server.send(conn, &request(2, op, &create("/b", 0)));
@@ -256,10 +236,7 @@ fn unknown_operations_are_answered_in_order_and_the_connection_stays() {
         assert_eq!((reply.xid, reply.zxid, reply.err), (2, -1, -6));
         assert_eq!(reply.body, []);
     }
-    assert_eq!(
-        server.ask(conn, OpCode::Exists, &read("/b", false)).err,
-        -101
-    );
+    assert_eq!(server.ask(conn, OpCode::Exists, &read("/b", false)).err, -101);
 }
 
 #[test]
@@ -269,20 +246,13 @@ fn pings_are_answered_with_their_own_xid_in_order() {
     let reply = server.ask(conn, OpCode::Ping, &[]);
     assert_eq!((reply.xid, reply.zxid, reply.err), (-2, 1, 0));
     server.log_stalls = true;
-    server.send(
-        conn,
-        &request(1, OpCode::Create.to_wire(), &create("/a", 0)),
-    );
+    server.send(conn, &request(1, OpCode::Create.to_wire(), &create("/a", 0)));
     server.send(conn, &request(-2, OpCode::Ping.to_wire(), &[]));
     server.settle();
     assert_eq!(server.replies(conn), []);
     server.log_stalls = false;
     server.settle();
-    let seen: Vec<_> = server
-        .replies(conn)
-        .iter()
-        .map(|r| (r.xid, r.zxid))
-        .collect();
+    let seen: Vec<_> = server.replies(conn).iter().map(|r| (r.xid, r.zxid)).collect();
     assert_eq!(seen, [(1, 2), (-2, 2)]);
 }
 
@@ -359,10 +329,7 @@ fn a_hang_up_keeps_the_session_and_its_ephemerals() {
     let again = server.open(0);
     server.send(again, &connect(made.session, &made.password, 10_000));
     server.settle();
-    assert_eq!(
-        server.connected(again).expect("an answer").session,
-        made.session
-    );
+    assert_eq!(server.connected(again).expect("an answer").session, made.session);
     server.pass_ms(8_000);
     assert!(server.tree.node("/e").is_some());
     server.pass_ms(6_000);
@@ -372,13 +339,8 @@ fn a_hang_up_keeps_the_session_and_its_ephemerals() {
 #[test]
 fn four_letter_words_are_the_first_bytes_only() {
     let words = vec!["ruok".to_owned()];
-    let mut server = Server::with(
-        NodeConfig {
-            four_letter_words: words,
-            ..NodeConfig::default()
-        },
-        1,
-    );
+    let mut server =
+        Server::with(NodeConfig { four_letter_words: words, ..NodeConfig::default() }, 1);
     let asked = server.open(0);
     server.send(asked, b"ru");
     server.send(asked, b"ok\n and whatever else");
@@ -398,49 +360,22 @@ fn auth_packets_overtake_and_count_from_the_next_request() {
     let mut server = Server::new(1);
     let conn = server.client(0);
     let id = DigestAlgorithm::Sha1.identity("u:p");
-    let mine = oxikeeper_proto::Acl {
-        perms: 31,
-        id: oxikeeper_proto::Id::new("digest", id),
-    };
+    let mine = oxikeeper_proto::Acl { perms: 31, id: oxikeeper_proto::Id::new("digest", id) };
     server.ask(conn, OpCode::Create, &create_with("/mine", b"", 0, &[mine]));
-    assert_eq!(
-        server.ask(conn, OpCode::GetData, &read("/mine", false)).err,
-        -102
-    );
+    assert_eq!(server.ask(conn, OpCode::GetData, &read("/mine", false)).err, -102);
     server.log_stalls = true;
-    server.send(
-        conn,
-        &request(1, OpCode::SetData.to_wire(), &set_data("/mine", b"x")),
-    );
+    server.send(conn, &request(1, OpCode::SetData.to_wire(), &set_data("/mine", b"x")));
     let scheme = Some("digest".into());
-    let packet = to_bytes(&AuthPacket {
-        kind: 0,
-        scheme,
-        auth: Some(b"u:p"),
-    });
+    let packet = to_bytes(&AuthPacket { kind: 0, scheme, auth: Some(b"u:p") });
     server.send(conn, &request(-4, OpCode::Auth.to_wire(), &packet));
     let reply = server.reply(conn);
     assert_eq!((reply.xid, reply.zxid, reply.err), (-4, 0, 0));
-    server.send(
-        conn,
-        &request(2, OpCode::SetData.to_wire(), &set_data("/mine", b"y")),
-    );
+    server.send(conn, &request(2, OpCode::SetData.to_wire(), &set_data("/mine", b"y")));
     server.log_stalls = false;
     server.settle();
-    let seen: Vec<_> = server
-        .replies(conn)
-        .iter()
-        .map(|r| (r.xid, r.err))
-        .collect();
-    assert_eq!(
-        seen,
-        [(1, -102), (2, 0)],
-        "a request has the identities of its arrival"
-    );
-    assert_eq!(
-        server.ask(conn, OpCode::GetData, &read("/mine", false)).err,
-        0
-    );
+    let seen: Vec<_> = server.replies(conn).iter().map(|r| (r.xid, r.err)).collect();
+    assert_eq!(seen, [(1, -102), (2, 0)], "a request has the identities of its arrival");
+    assert_eq!(server.ask(conn, OpCode::GetData, &read("/mine", false)).err, 0);
 }
 
 #[test]
@@ -455,18 +390,10 @@ fn a_failed_auth_is_told_and_closes() {
     for (scheme, auth) in packets {
         let mut server = Server::new(1);
         let conn = server.client(0);
-        let packet = to_bytes(&AuthPacket {
-            kind: 0,
-            scheme: scheme.map(Into::into),
-            auth,
-        });
+        let packet = to_bytes(&AuthPacket { kind: 0, scheme: scheme.map(Into::into), auth });
         server.send(conn, &request(-4, OpCode::Auth.to_wire(), &packet));
         let reply = server.reply(conn);
-        assert_eq!(
-            (reply.xid, reply.zxid, reply.err),
-            (-4, 0, -115),
-            "{scheme:?}"
-        );
+        assert_eq!((reply.xid, reply.zxid, reply.err), (-4, 0, -115), "{scheme:?}");
         assert!(server.closed(conn).is_some());
     }
 }
@@ -491,18 +418,11 @@ fn who_does_not_read_the_last_reply_is_closed_all_the_same() {
     let mut server = Server::new(1);
     let conn = server.client(0);
     server.wires.get_mut(&conn).expect("open").deaf = true;
-    let packet = to_bytes(&AuthPacket {
-        kind: 0,
-        scheme: Some("nope".into()),
-        auth: None,
-    });
+    let packet = to_bytes(&AuthPacket { kind: 0, scheme: Some("nope".into()), auth: None });
     server.pass_ms(1_000);
     server.send(conn, &request(-4, OpCode::Auth.to_wire(), &packet));
     let held = server.fronts[0].output(conn).len();
-    server.send(
-        conn,
-        &request(1, OpCode::Exists.to_wire(), &read("/", false)),
-    );
+    server.send(conn, &request(1, OpCode::Exists.to_wire(), &read("/", false)));
     server.pass_ms(9_500);
     assert_eq!(server.closed(conn), None, "its output has not been sent");
     assert_eq!(server.fronts[0].output(conn).len(), held, "nothing follows");

@@ -21,44 +21,21 @@ const TIME: Duration = Duration::from_secs(5);
 /// One good request of every kind, as frames.
 fn good_frames() -> Vec<Vec<u8>> {
     let path = || Some("/a".into());
-    let acl = || {
-        vec![AclEntry {
-            perms: 31,
-            scheme: Some("world".into()),
-            id: Some("anyone".into()),
-        }]
-    };
+    let acl =
+        || vec![AclEntry { perms: 31, scheme: Some("world".into()), id: Some("anyone".into()) }];
     let reads = MultiRequest {
         ops: vec![
-            MultiOp::GetData(WatchableRequest {
-                path: path(),
-                watch: true,
-            }),
-            MultiOp::GetChildren(WatchableRequest {
-                path: path(),
-                watch: false,
-            }),
+            MultiOp::GetData(WatchableRequest { path: path(), watch: true }),
+            MultiOp::GetChildren(WatchableRequest { path: path(), watch: false }),
         ],
     };
     let writes = MultiRequest {
         ops: vec![
-            MultiOp::Delete(PathVersionRequest {
-                path: Some("/a/b".into()),
-                version: -1,
-            }),
-            MultiOp::Check(PathVersionRequest {
-                path: path(),
-                version: 0,
-            }),
+            MultiOp::Delete(PathVersionRequest { path: Some("/a/b".into()), version: -1 }),
+            MultiOp::Check(PathVersionRequest { path: path(), version: 0 }),
         ],
     };
-    let ttl = CreateTtlRequest {
-        path: path(),
-        data: None,
-        acl: Some(acl()),
-        flags: 5,
-        ttl: 9,
-    };
+    let ttl = CreateTtlRequest { path: path(), data: None, acl: Some(acl()), flags: 5, ttl: 9 };
     let set_watches = SetWatches2Request {
         relative_zxid: Zxid::new(1),
         data_watches: Some(vec!["/a".into(), "/b".into()]),
@@ -67,16 +44,8 @@ fn good_frames() -> Vec<Vec<u8>> {
         persistent_watches: Some(vec!["/a".into()]),
         persistent_recursive_watches: Some(vec!["/".into()]),
     };
-    let auth = AuthPacket {
-        kind: 0,
-        scheme: Some("digest".into()),
-        auth: Some(b"u:p"),
-    };
-    let set_acl = SetAclRequest {
-        path: path(),
-        acl: Some(acl()),
-        version: -1,
-    };
+    let auth = AuthPacket { kind: 0, scheme: Some("digest".into()), auth: Some(b"u:p") };
+    let set_acl = SetAclRequest { path: path(), acl: Some(acl()), version: -1 };
     let bodies = [
         (OpCode::Create, create("/a", 0)),
         (OpCode::Create, create("/a/b", 1)),
@@ -106,16 +75,10 @@ fn good_frames() -> Vec<Vec<u8>> {
         (OpCode::SetWatches2, to_bytes(&set_watches)),
         (OpCode::Auth, to_bytes(&auth)),
         (OpCode::Sasl, vec![0, 0, 0, 0]),
-        (
-            OpCode::Reconfig,
-            [[0xff; 12].as_slice(), &[0xff; 8]].concat(),
-        ),
+        (OpCode::Reconfig, [[0xff; 12].as_slice(), &[0xff; 8]].concat()),
         (OpCode::CloseSession, vec![]),
     ];
-    bodies
-        .iter()
-        .map(|(op, body)| request(1, op.to_wire(), body))
-        .collect()
+    bodies.iter().map(|(op, body)| request(1, op.to_wire(), body)).collect()
 }
 
 /// Bends a frame, or several; the length prefix follows the new length more often than not.
@@ -159,11 +122,7 @@ fn life(seed: u64, frames: &[Vec<u8>]) -> usize {
         if conns.len() < 3 || dice.below(10) == 0 {
             server.log_stalls = false;
             let front = dice.below(2);
-            let conn = if dice.below(4) > 0 {
-                server.client(front)
-            } else {
-                server.open(front)
-            };
+            let conn = if dice.below(4) > 0 { server.client(front) } else { server.open(front) };
             conns.push(conn);
         }
         let conn = *dice.of(&conns);

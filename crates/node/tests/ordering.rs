@@ -10,18 +10,12 @@ use support::*;
 /// Data of a getData reply.
 fn data(reply: &Reply) -> Vec<u8> {
     let mut reader = oxikeeper_proto::Reader::new(&reply.body);
-    reader
-        .buffer()
-        .expect("a buffer")
-        .expect("not null")
-        .to_vec()
+    reader.buffer().expect("a buffer").expect("not null").to_vec()
 }
 
 fn pipeline(server: &mut Server, conn: ConnId, requests: &[(i32, OpCode, Vec<u8>)]) {
-    let bytes: Vec<u8> = requests
-        .iter()
-        .flat_map(|(xid, op, body)| request(*xid, op.to_wire(), body))
-        .collect();
+    let bytes: Vec<u8> =
+        requests.iter().flat_map(|(xid, op, body)| request(*xid, op.to_wire(), body)).collect();
     server.send(conn, &bytes);
 }
 
@@ -49,17 +43,7 @@ fn a_read_between_two_writes_sees_the_first_and_not_the_second() {
     server.settle();
     let replies = server.replies(conn);
     let seen: Vec<_> = replies.iter().map(|r| (r.xid, r.zxid, r.err)).collect();
-    assert_eq!(
-        seen,
-        [
-            (1, 3, 0),
-            (2, 3, 0),
-            (3, 4, 0),
-            (4, 5, 0),
-            (5, 5, 0),
-            (6, 5, 0)
-        ]
-    );
+    assert_eq!(seen, [(1, 3, 0), (2, 3, 0), (3, 4, 0), (4, 5, 0), (5, 5, 0), (6, 5, 0)]);
     assert_eq!(data(&replies[1]), b"1");
     assert_eq!(data(&replies[4]), b"3");
 }
@@ -74,19 +58,9 @@ fn writes_behind_writes_are_forwarded_at_once() {
         server.send(conn, &request(i, OpCode::Create.to_wire(), &body));
     }
     assert_eq!(server.core.outstanding_count(), 10);
-    server.send(
-        conn,
-        &request(10, OpCode::Exists.to_wire(), &read("/", false)),
-    );
-    server.send(
-        conn,
-        &request(11, OpCode::Create.to_wire(), &create("/x", 0)),
-    );
-    assert_eq!(
-        server.core.outstanding_count(),
-        10,
-        "a write waits for the read before it"
-    );
+    server.send(conn, &request(10, OpCode::Exists.to_wire(), &read("/", false)));
+    server.send(conn, &request(11, OpCode::Create.to_wire(), &create("/x", 0)));
+    assert_eq!(server.core.outstanding_count(), 10, "a write waits for the read before it");
     server.log_stalls = false;
     server.settle();
     let xids: Vec<_> = server.replies(conn).iter().map(|reply| reply.xid).collect();
@@ -98,14 +72,8 @@ fn another_sessions_read_does_not_wait() {
     let mut server = Server::new(1);
     let (writer, reader) = (server.client(0), server.client(0));
     server.log_stalls = true;
-    server.send(
-        writer,
-        &request(1, OpCode::Create.to_wire(), &create("/a", 0)),
-    );
-    assert_eq!(
-        server.ask(reader, OpCode::Exists, &read("/a", false)).err,
-        -101
-    );
+    server.send(writer, &request(1, OpCode::Create.to_wire(), &create("/a", 0)));
+    assert_eq!(server.ask(reader, OpCode::Exists, &read("/a", false)).err, -101);
 }
 
 #[test]
@@ -126,15 +94,8 @@ fn failed_writes_take_a_zxid_and_keep_their_place() {
     server.settle();
     let replies = server.replies(conn);
     let seen: Vec<_> = replies.iter().map(|r| (r.xid, r.zxid, r.err)).collect();
-    assert_eq!(
-        seen,
-        [(1, 2, 0), (2, 3, -110), (3, 3, -5), (4, 3, 0), (5, 4, -101)]
-    );
-    assert_eq!(
-        replies[3].body,
-        to_path("/whatever"),
-        "sync echoes its path"
-    );
+    assert_eq!(seen, [(1, 2, 0), (2, 3, -110), (3, 3, -5), (4, 3, 0), (5, 4, -101)]);
+    assert_eq!(replies[3].body, to_path("/whatever"), "sync echoes its path");
 }
 
 fn to_path(path: &str) -> Vec<u8> {
@@ -202,11 +163,7 @@ fn random_pipelines_keep_every_promise() {
             let mut last = 0;
             for (reply, &(xid, shows)) in replies.iter().zip(&expected[who]) {
                 assert_eq!((reply.xid, reply.err), (xid, 0), "seed {seed}");
-                assert!(
-                    reply.zxid >= last,
-                    "seed {seed}: {} after {last}",
-                    reply.zxid
-                );
+                assert!(reply.zxid >= last, "seed {seed}: {} after {last}", reply.zxid);
                 last = reply.zxid;
                 if let Some(number) = shows {
                     assert_eq!(data(reply), number.to_be_bytes(), "seed {seed} xid {xid}");
@@ -221,11 +178,7 @@ fn large_replies_behind_a_write_go_out_as_the_reader_drains() {
     let mut server = Server::new(1);
     let conn = server.client(0);
     let large = vec![7; 900_000];
-    server.ask(
-        conn,
-        OpCode::Create,
-        &create_with("/big", &large, 0, &open_acl()),
-    );
+    server.ask(conn, OpCode::Create, &create_with("/big", &large, 0, &open_acl()));
     server.log_stalls = true;
     let mut requests = vec![(1, OpCode::SetData, set_data("/big", &large))];
     requests.extend((2..12).map(|xid| (xid, OpCode::GetData, read("/big", false))));
@@ -236,10 +189,7 @@ fn large_replies_behind_a_write_go_out_as_the_reader_drains() {
     server.log_stalls = false;
     server.settle();
     let held = server.fronts[0].output(conn).len();
-    assert!(
-        held <= OUTPUT_BYTES_PAUSE + 1_000_000,
-        "{held} bytes held for one reader"
-    );
+    assert!(held <= OUTPUT_BYTES_PAUSE + 1_000_000, "{held} bytes held for one reader");
     server.wires.get_mut(&conn).expect("open").deaf = false;
     server.flush(conn);
     server.settle();
@@ -252,27 +202,16 @@ fn reads_stop_while_the_reader_does_not_drain_and_go_on_when_it_does() {
     let mut server = Server::new(1);
     let conn = server.client(0);
     let large = vec![7; 500_000];
-    server.ask(
-        conn,
-        OpCode::Create,
-        &create_with("/big", &large, 0, &open_acl()),
-    );
+    server.ask(conn, OpCode::Create, &create_with("/big", &large, 0, &open_acl()));
     server.wires.get_mut(&conn).expect("open").deaf = true;
     let mut xid = 0;
     while !server.wires[&conn].paused {
         xid += 1;
         assert!(xid < 10, "reading is paused soon");
-        server.send(
-            conn,
-            &request(xid, OpCode::GetData.to_wire(), &read("/big", false)),
-        );
+        server.send(conn, &request(xid, OpCode::GetData.to_wire(), &read("/big", false)));
     }
     let other = server.client(0);
-    assert_eq!(
-        server.ask(other, OpCode::Exists, &read("/", false)).err,
-        0,
-        "others are served"
-    );
+    assert_eq!(server.ask(other, OpCode::Exists, &read("/", false)).err, 0, "others are served");
     server.wires.get_mut(&conn).expect("open").deaf = false;
     server.flush(conn);
     assert!(!server.wires[&conn].paused);
@@ -286,10 +225,7 @@ fn many_requests_pause_the_reading_and_none_is_lost() {
     let conn = server.client(0);
     server.log_stalls = true;
     let count = REQUESTS_MAX as i32 + 100;
-    server.send(
-        conn,
-        &request(0, OpCode::Create.to_wire(), &create("/a", 0)),
-    );
+    server.send(conn, &request(0, OpCode::Create.to_wire(), &create("/a", 0)));
     let all: Vec<u8> = (1..count)
         .flat_map(|xid| match xid % 3 {
             0 => request(xid, OpCode::SetData.to_wire(), &set_data("/a", b"x")),
@@ -317,16 +253,10 @@ fn large_writes_behind_a_slow_log_are_bounded_in_bytes() {
     let mut sent = 0;
     while !server.wires[&conn].paused && sent < 100 {
         sent += 1;
-        server.send(
-            conn,
-            &request(sent, OpCode::SetData.to_wire(), &set_data("/a", &large)),
-        );
+        server.send(conn, &request(sent, OpCode::SetData.to_wire(), &set_data("/a", &large)));
     }
     let taken = server.forwarded_bytes - before;
-    assert!(
-        taken <= UNANSWERED_BYTES_MAX + 1_000_000,
-        "{taken} bytes taken from one connection"
-    );
+    assert!(taken <= UNANSWERED_BYTES_MAX + 1_000_000, "{taken} bytes taken from one connection");
     server.log_stalls = false;
     server.settle();
     let xids: Vec<_> = server.replies(conn).iter().map(|reply| reply.xid).collect();
@@ -359,10 +289,7 @@ fn latency_counts_from_the_receipt() {
     pipeline(
         &mut server,
         conn,
-        &[
-            (1, OpCode::Create, create("/a", 0)),
-            (2, OpCode::Exists, read("/a", false)),
-        ],
+        &[(1, OpCode::Create, create("/a", 0)), (2, OpCode::Exists, read("/a", false))],
     );
     let before = server.fronts[0].stats();
     server.now_ms += 40;
@@ -378,10 +305,7 @@ fn latency_counts_from_the_receipt() {
 fn who_is_read_in_spite_of_a_pause_is_paused_again() {
     let mut server = Server::new(1);
     let conn = server.open(0);
-    server.send(
-        conn,
-        &connect(oxikeeper_proto::SessionId::NONE, &[], 10_000),
-    );
+    server.send(conn, &connect(oxikeeper_proto::SessionId::NONE, &[], 10_000));
     for _ in 0..2 {
         assert!(server.wires[&conn].paused, "the handshake is with the Core");
         server.wires.get_mut(&conn).expect("open").paused = false;

@@ -32,21 +32,14 @@ fn path_only(path: &str) -> Vec<u8> {
 }
 
 fn secret() -> Vec<Acl> {
-    vec![Acl {
-        perms: 31,
-        id: Id::new("digest", "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ="),
-    }]
+    vec![Acl { perms: 31, id: Id::new("digest", "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=") }]
 }
 
 /// `/a` with data and two children, `/null` without data, `/secret` for `u:p` alone.
 fn stocked() -> (Server, ConnId) {
     let mut server = Server::new(1);
     let conn = server.client(0);
-    server.ask(
-        conn,
-        OpCode::Create,
-        &create_with("/a", b"data", 0, &open_acl()),
-    );
+    server.ask(conn, OpCode::Create, &create_with("/a", b"data", 0, &open_acl()));
     server.ask(conn, OpCode::Create, &create("/a/b", 0));
     server.ask(conn, OpCode::Create, &create("/a/c", 1));
     let null = CreateRequest {
@@ -60,20 +53,13 @@ fn stocked() -> (Server, ConnId) {
         flags: 0,
     };
     server.ask(conn, OpCode::Create, &to_bytes(&null));
-    server.ask(
-        conn,
-        OpCode::Create,
-        &create_with("/secret", b"s", 0, &secret()),
-    );
+    server.ask(conn, OpCode::Create, &create_with("/secret", b"s", 0, &secret()));
     (server, conn)
 }
 
 fn authenticate(server: &mut Server, conn: ConnId) {
-    let packet = to_bytes(&AuthPacket {
-        kind: 0,
-        scheme: Some("digest".into()),
-        auth: Some(b"u:p"),
-    });
+    let packet =
+        to_bytes(&AuthPacket { kind: 0, scheme: Some("digest".into()), auth: Some(b"u:p") });
     assert_eq!(server.ask(conn, OpCode::Auth, &packet).err, 0);
 }
 
@@ -81,29 +67,13 @@ fn authenticate(server: &mut Server, conn: ConnId) {
 fn what_reads_answer() {
     let (mut server, conn) = stocked();
     let stat = server.ask(conn, OpCode::Exists, &read("/a", false)).stat();
-    assert_eq!(
-        (stat.data_length, stat.num_children, stat.cversion),
-        (4, 2, 2)
-    );
+    assert_eq!((stat.data_length, stat.num_children, stat.cversion), (4, 2, 2));
     let reply = server.ask(conn, OpCode::GetData, &read("/a", false));
-    assert_eq!(
-        decode::<GetDataReply<'_>>(&reply),
-        GetDataReply {
-            data: Some(b"data"),
-            stat
-        }
-    );
+    assert_eq!(decode::<GetDataReply<'_>>(&reply), GetDataReply { data: Some(b"data"), stat });
     let reply = server.ask(conn, OpCode::GetData, &read("/null", false));
-    assert_eq!(
-        decode::<GetDataReply<'_>>(&reply).data,
-        None,
-        "null is not empty"
-    );
+    assert_eq!(decode::<GetDataReply<'_>>(&reply).data, None, "null is not empty");
     let reply = server.ask(conn, OpCode::GetChildren, &read("/a", false));
-    let names: BTreeSet<_> = decode::<GetChildrenReply<'_>>(&reply)
-        .children
-        .into_iter()
-        .collect();
+    let names: BTreeSet<_> = decode::<GetChildrenReply<'_>>(&reply).children.into_iter().collect();
     assert_eq!(names, ["b".into(), "c".into()].into());
     let reply = server.ask(conn, OpCode::GetChildren2, &read("/a", false));
     let both: GetChildren2Reply<'_> = decode(&reply);
@@ -112,32 +82,14 @@ fn what_reads_answer() {
     let all: GetAllChildrenNumberReply = decode(&reply);
     assert_eq!(all.total_number, 8, "three of them are the system's");
     let reply = server.ask(conn, OpCode::GetAcl, &path_only("/a"));
-    assert_eq!(
-        decode::<GetAclReply>(&reply),
-        GetAclReply {
-            acl: open_acl(),
-            stat
-        }
-    );
+    assert_eq!(decode::<GetAclReply>(&reply), GetAclReply { acl: open_acl(), stat });
 }
 
 #[test]
 fn errors_of_reads() {
     let (mut server, conn) = stocked();
-    let reads = [
-        OpCode::Exists,
-        OpCode::GetData,
-        OpCode::GetChildren,
-        OpCode::GetChildren2,
-    ];
-    let cases = [
-        ("/none", -101),
-        ("/a/", -101),
-        ("a", -101),
-        ("/secret", -102),
-        ("", 0),
-        ("/", 0),
-    ];
+    let reads = [OpCode::Exists, OpCode::GetData, OpCode::GetChildren, OpCode::GetChildren2];
+    let cases = [("/none", -101), ("/a/", -101), ("a", -101), ("/secret", -102), ("", 0), ("/", 0)];
     for (path, err) in cases {
         for op in reads {
             let reply = server.ask(conn, op, &read(path, false));
@@ -145,21 +97,11 @@ fn errors_of_reads() {
             assert_eq!(reply.body.is_empty(), err != 0, "an error has no body");
         }
         for op in [OpCode::GetAcl, OpCode::GetAllChildrenNumber] {
-            assert_eq!(
-                server.ask(conn, op, &path_only(path)).err,
-                err,
-                "{op:?} {path}"
-            );
+            assert_eq!(server.ask(conn, op, &path_only(path)).err, err, "{op:?} {path}");
         }
     }
-    assert_eq!(
-        server.ask(conn, OpCode::Exists, &read("/a\0", false)).err,
-        -8
-    );
-    assert_eq!(
-        server.ask(conn, OpCode::GetData, &read("/a\0", false)).err,
-        -101
-    );
+    assert_eq!(server.ask(conn, OpCode::Exists, &read("/a\0", false)).err, -8);
+    assert_eq!(server.ask(conn, OpCode::GetData, &read("/a\0", false)).err, -101);
     let null = [&[0xff; 4][..], &[0]].concat();
     for op in reads {
         assert_eq!(server.ask(conn, op, &null).err, -5);
@@ -174,14 +116,8 @@ fn errors_of_reads() {
 fn hashes_are_shown_to_administrators_only() {
     let (mut server, conn) = stocked();
     let mut acl = secret();
-    acl.push(Acl {
-        perms: 1,
-        id: Id::anyone(),
-    });
-    acl.push(Acl {
-        perms: 1,
-        id: Id::new("ip", "1.2.3.4"),
-    });
+    acl.push(Acl { perms: 1, id: Id::anyone() });
+    acl.push(Acl { perms: 1, id: Id::new("ip", "1.2.3.4") });
     server.ask(conn, OpCode::Create, &create_with("/mixed", b"", 0, &acl));
     let reply = server.ask(conn, OpCode::GetAcl, &path_only("/mixed"));
     let mut redacted = acl.clone();
@@ -216,11 +152,7 @@ fn ephemerals_are_those_of_the_session() {
         assert_eq!(paths, expected, "{prefix:?}");
     }
     let reply = server.ask(other, OpCode::GetEphemerals, &path_only("/a"));
-    assert_eq!(
-        decode::<GetEphemeralsReply<'_>>(&reply).ephemerals,
-        ["/ab"],
-        "a plain prefix"
-    );
+    assert_eq!(decode::<GetEphemeralsReply<'_>>(&reply).ephemerals, ["/ab"], "a plain prefix");
 }
 
 #[test]
@@ -229,20 +161,15 @@ fn who_am_i_lists_every_identity() {
     authenticate(&mut server, conn);
     let reply = server.ask(conn, OpCode::WhoAmI, &[]);
     let infos = decode::<WhoAmIReply>(&reply).client_info;
-    let infos: BTreeSet<_> = infos
-        .iter()
-        .map(|info| (info.auth_scheme.as_str(), info.user.as_str()))
-        .collect();
+    let infos: BTreeSet<_> =
+        infos.iter().map(|info| (info.auth_scheme.as_str(), info.user.as_str())).collect();
     assert_eq!(infos, [("ip", "10.0.0.7"), ("digest", "u")].into());
 }
 
 #[test]
 fn a_multi_read_answers_each_by_itself_and_leaves_no_watch() {
     let (mut server, conn) = stocked();
-    let get = |path: &str| WatchableRequest {
-        path: Some(path.to_owned().into()),
-        watch: true,
-    };
+    let get = |path: &str| WatchableRequest { path: Some(path.to_owned().into()), watch: true };
     let ops = vec![
         MultiOp::GetData(get("/a")),
         MultiOp::GetChildren(get("/none")),
@@ -252,47 +179,20 @@ fn a_multi_read_answers_each_by_itself_and_leaves_no_watch() {
     let reply = server.ask(conn, OpCode::MultiRead, &to_bytes(&MultiRequest { ops }));
     assert_eq!(reply.err, 0);
     let mut reader = Reader::new(&reply.body);
-    assert_eq!(
-        reader.get(),
-        Ok(MultiHeader {
-            op: 4,
-            done: false,
-            err: 0
-        })
-    );
-    assert_eq!(
-        reader.get::<GetDataReply<'_>>().expect("data").data,
-        Some(&b"data"[..])
-    );
+    assert_eq!(reader.get(), Ok(MultiHeader { op: 4, done: false, err: 0 }));
+    assert_eq!(reader.get::<GetDataReply<'_>>().expect("data").data, Some(&b"data"[..]));
     for err in [-101, -102] {
-        assert_eq!(
-            reader.get(),
-            Ok(MultiHeader {
-                op: -1,
-                done: false,
-                err
-            })
-        );
+        assert_eq!(reader.get(), Ok(MultiHeader { op: -1, done: false, err }));
         assert_eq!(reader.get(), Ok(err));
     }
-    assert_eq!(
-        reader.get(),
-        Ok(MultiHeader {
-            op: 8,
-            done: false,
-            err: 0
-        })
-    );
+    assert_eq!(reader.get(), Ok(MultiHeader { op: 8, done: false, err: 0 }));
     assert_eq!(reader.get(), Ok(0i32));
     assert_eq!(reader.get(), Ok(MultiHeader::END));
     assert_eq!(reader.remaining(), 0);
     assert_eq!(server.fronts[0].watch_count(), 0);
     let none = server.ask(conn, OpCode::MultiRead, &to_bytes(&MultiHeader::END));
     assert_eq!((none.err, none.body), (0, to_bytes(&MultiHeader::END)));
-    let null = MultiOp::GetData(WatchableRequest {
-        path: None,
-        watch: false,
-    });
+    let null = MultiOp::GetData(WatchableRequest { path: None, watch: false });
     let ops = vec![MultiOp::GetData(get("/a")), null];
     let reply = server.ask(conn, OpCode::MultiRead, &to_bytes(&MultiRequest { ops }));
     assert_eq!((reply.err, reply.body.len()), (-5, 0));
@@ -305,11 +205,7 @@ fn a_multi_read_answers_each_by_itself_and_leaves_no_watch() {
             }),
         };
         let body = to_bytes(&MultiRequest { ops: vec![other] });
-        assert_eq!(
-            server.ask(conn, op, &body).err,
-            -5,
-            "{op:?} of the other kind"
-        );
+        assert_eq!(server.ask(conn, op, &body).err, -5, "{op:?} of the other kind");
     }
 }
 
@@ -346,26 +242,11 @@ fn check_and_remove_watches_by_type() {
     const NONE: i32 = -121;
     type Leave = (OpCode, fn() -> Vec<u8>);
     let rows: [(Leave, [i32; 5]); 5] = [
-        (
-            (OpCode::GetData, || read("/a", true)),
-            [NONE, FOUND, FOUND, NONE, NONE],
-        ),
-        (
-            (OpCode::Exists, || read("/a", true)),
-            [NONE, FOUND, FOUND, NONE, NONE],
-        ),
-        (
-            (OpCode::GetChildren, || read("/a", true)),
-            [FOUND, NONE, FOUND, NONE, NONE],
-        ),
-        (
-            (OpCode::AddWatch, || path_and("/a", 0)),
-            [NONE, NONE, FOUND, FOUND, NONE],
-        ),
-        (
-            (OpCode::AddWatch, || path_and("/a", 1)),
-            [NONE, NONE, FOUND, NONE, FOUND],
-        ),
+        ((OpCode::GetData, || read("/a", true)), [NONE, FOUND, FOUND, NONE, NONE]),
+        ((OpCode::Exists, || read("/a", true)), [NONE, FOUND, FOUND, NONE, NONE]),
+        ((OpCode::GetChildren, || read("/a", true)), [FOUND, NONE, FOUND, NONE, NONE]),
+        ((OpCode::AddWatch, || path_and("/a", 0)), [NONE, NONE, FOUND, FOUND, NONE]),
+        ((OpCode::AddWatch, || path_and("/a", 1)), [NONE, NONE, FOUND, NONE, FOUND]),
     ];
     for ((op, body), found) in rows {
         for (index, &err) in found.iter().enumerate() {
@@ -377,27 +258,12 @@ fn check_and_remove_watches_by_type() {
             }
             let which = path_and("/a", index as i32 + 1);
             for op in [OpCode::CheckWatches, OpCode::RemoveWatches] {
-                assert_eq!(
-                    server.ask(other, op, &which).err,
-                    NONE,
-                    "it is not the other's"
-                );
+                assert_eq!(server.ask(other, op, &which).err, NONE, "it is not the other's");
                 let reply = server.ask(conn, op, &which);
-                assert_eq!(
-                    (reply.err, reply.body.len()),
-                    (err, 0),
-                    "{op:?} type {}",
-                    index + 1
-                );
+                assert_eq!((reply.err, reply.body.len()), (err, 0), "{op:?} type {}", index + 1);
             }
-            assert_eq!(
-                server.ask(conn, OpCode::CheckWatches, &which).err,
-                NONE,
-                "removed"
-            );
-            let left = server
-                .ask(conn, OpCode::CheckWatches, &path_and("/a", 3))
-                .err;
+            assert_eq!(server.ask(conn, OpCode::CheckWatches, &which).err, NONE, "removed");
+            let left = server.ask(conn, OpCode::CheckWatches, &path_and("/a", 3)).err;
             assert_eq!(left == NONE, err == FOUND, "and nothing else is");
         }
     }
@@ -407,10 +273,7 @@ fn check_and_remove_watches_by_type() {
             assert_eq!(server.ask(conn, op, &path_and("/a", kind)).err, -5);
         }
     }
-    assert_eq!(
-        server.ask(conn, OpCode::AddWatch, &path_and("/a", 2)).err,
-        -5
-    );
+    assert_eq!(server.ask(conn, OpCode::AddWatch, &path_and("/a", 2)).err, -5);
 }
 
 #[test]
@@ -431,22 +294,14 @@ fn set_watches_tells_what_was_missed_and_registers_the_rest() {
     };
     let replies = server.ask_all(other, OpCode::SetWatches2, &to_bytes(&request));
     let events: Vec<_> = replies.iter().filter_map(Reply::event).collect();
-    let expected = [
-        (3, "/a"),
-        (2, "/none"),
-        (1, "/a/b"),
-        (4, "/null"),
-        (2, "/gone"),
-    ];
+    let expected = [(3, "/a"), (2, "/none"), (1, "/a/b"), (4, "/null"), (2, "/gone")];
     assert_eq!(events, expected.map(|(kind, path)| (kind, path.to_owned())));
     assert!(replies[..5].iter().all(|event| event.zxid == -1));
     let last = replies.last().expect("a reply");
     assert_eq!((last.xid, last.err, last.body.len()), (77, 0, 0));
     // Registered: data /a/b and /secret, exist /later, child /a, persistent /a, recursive /null.
     let check = |server: &mut Server, path: &str, kind| {
-        server
-            .ask(other, OpCode::CheckWatches, &path_and(path, kind))
-            .err
+        server.ask(other, OpCode::CheckWatches, &path_and(path, kind)).err
     };
     for (path, kind, err) in [
         ("/a/b", 2, 0),
@@ -477,10 +332,5 @@ fn set_watches_of_old_clients_and_null_lists() {
     let reply = server.ask(conn, OpCode::SetWatches, &to_bytes(&old(Some(vec![]))));
     assert_eq!(reply.err, 0);
     assert_eq!(server.fronts[0].watch_count(), 1);
-    assert_eq!(
-        server
-            .ask(conn, OpCode::SetWatches, &to_bytes(&old(None)))
-            .err,
-        -5
-    );
+    assert_eq!(server.ask(conn, OpCode::SetWatches, &to_bytes(&old(None))).err, -5);
 }

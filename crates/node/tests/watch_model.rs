@@ -63,10 +63,7 @@ fn triggered(table: &mut Table, path: &str) -> BTreeSet<ConnId> {
 impl Model {
     fn tell(&mut self, conns: BTreeSet<ConnId>, kind: i32, path: &str, zxid: i64, readable: bool) {
         for conn in conns.into_iter().filter(|_| readable) {
-            self.due
-                .entry(conn)
-                .or_default()
-                .push((kind, path.to_owned(), zxid));
+            self.due.entry(conn).or_default().push((kind, path.to_owned(), zxid));
         }
     }
 
@@ -101,15 +98,8 @@ impl Model {
     }
 
     fn add(&mut self, in_data: bool, path: &str, conn: ConnId, mode: Mode) {
-        let table = if in_data {
-            &mut self.data
-        } else {
-            &mut self.child
-        };
-        table
-            .entry((path.to_owned(), conn))
-            .or_default()
-            .insert(mode);
+        let table = if in_data { &mut self.data } else { &mut self.child };
+        table.entry((path.to_owned(), conn)).or_default().insert(mode);
     }
 
     fn add_watch(&mut self, path: &str, conn: ConnId, mode: Mode) {
@@ -121,9 +111,7 @@ impl Model {
 
     fn has(&self, in_data: bool, path: &str, conn: ConnId, mode: Mode) -> bool {
         let table = if in_data { &self.data } else { &self.child };
-        table
-            .get(&(path.to_owned(), conn))
-            .is_some_and(|modes| modes.contains(&mode))
+        table.get(&(path.to_owned(), conn)).is_some_and(|modes| modes.contains(&mode))
     }
 
     fn found(&self, path: &str, conn: ConnId, kind: i32) -> bool {
@@ -132,20 +120,14 @@ impl Model {
             2 => self.has(true, path, conn, Mode::Standard),
             4 => self.has(true, path, conn, Mode::Persistent),
             5 => self.has(true, path, conn, Mode::Recursive),
-            _ => [&self.data, &self.child]
-                .iter()
-                .any(|t| t.contains_key(&(path.into(), conn))),
+            _ => [&self.data, &self.child].iter().any(|t| t.contains_key(&(path.into(), conn))),
         }
     }
 
     fn remove(&mut self, path: &str, conn: ConnId, kind: i32) {
         let key = (path.to_owned(), conn);
         let mut drop_mode = |in_data: bool, mode: Mode| {
-            let table = if in_data {
-                &mut self.data
-            } else {
-                &mut self.child
-            };
+            let table = if in_data { &mut self.data } else { &mut self.child };
             if let Some(modes) = table.get_mut(&key) {
                 modes.remove(&mode);
                 if modes.is_empty() {
@@ -181,17 +163,8 @@ impl Model {
     }
 }
 
-const PATHS: [&str; 9] = [
-    "/a",
-    "/b",
-    "/ab",
-    "/a/x",
-    "/a/y",
-    "/a/x/1",
-    "/a/x/2",
-    "/b/x",
-    "/a/x/1/deep",
-];
+const PATHS: [&str; 9] =
+    ["/a", "/b", "/ab", "/a/x", "/a/y", "/a/x/1", "/a/x/2", "/b/x", "/a/x/1/deep"];
 
 struct Run {
     server: Server,
@@ -211,29 +184,15 @@ impl Run {
         let mut model = Model::default();
         model.nodes.insert("/".into(), true);
         let trace = vec![format!("seed {seed}")];
-        Run {
-            server,
-            model,
-            clients,
-            dice: Dice(seed),
-            came: BTreeMap::new(),
-            events: 0,
-            trace,
-        }
+        Run { server, model, clients, dice: Dice(seed), came: BTreeMap::new(), events: 0, trace }
     }
 
     fn ask(&mut self, conn: ConnId, op: OpCode, body: &[u8], about: &str) -> Reply {
         let mut replies = self.server.ask_all(conn, op, body);
         let reply = replies.pop().expect("a reply");
         assert_ne!(reply.xid, -1, "the reply comes last");
-        self.came
-            .entry(conn)
-            .or_default()
-            .extend(replies.iter().map(event_of));
-        self.trace.push(format!(
-            "{conn:?} {op:?} {about} -> {} at {}",
-            reply.err, reply.zxid
-        ));
+        self.came.entry(conn).or_default().extend(replies.iter().map(event_of));
+        self.trace.push(format!("{conn:?} {op:?} {about} -> {} at {}", reply.err, reply.zxid));
         reply
     }
 
@@ -261,36 +220,20 @@ impl Run {
     fn compare(&mut self) {
         for &conn in &self.clients {
             let rest = self.server.replies(conn);
-            self.came
-                .entry(conn)
-                .or_default()
-                .extend(rest.iter().map(event_of));
+            self.came.entry(conn).or_default().extend(rest.iter().map(event_of));
             let came = self.came.remove(&conn).unwrap_or_default();
             self.events += came.len();
             let due = self.model.due.remove(&conn).unwrap_or_default();
             assert_eq!(came, due, "{conn:?} after:\n{}", self.trace.join("\n"));
         }
-        let watches: usize = self
-            .server
-            .fronts
-            .iter()
-            .map(|front| front.watch_count())
-            .sum();
-        assert_eq!(
-            watches,
-            self.model.count(),
-            "after:\n{}",
-            self.trace.join("\n")
-        );
+        let watches: usize = self.server.fronts.iter().map(|front| front.watch_count()).sum();
+        assert_eq!(watches, self.model.count(), "after:\n{}", self.trace.join("\n"));
     }
 
     fn create(&mut self, conn: ConnId, path: &str) {
         let readable = self.dice.below(4) > 0;
         // Everything but READ.
-        let acl = vec![Acl {
-            perms: if readable { 31 } else { 30 },
-            id: Id::anyone(),
-        }];
+        let acl = vec![Acl { perms: if readable { 31 } else { 30 }, id: Id::anyone() }];
         let body = create_with(path, b"", 0, &acl);
         let reply = self.ask(conn, OpCode::Create, &body, path);
         if reply.err == 0 {
@@ -316,26 +259,14 @@ impl Run {
     fn multi(&mut self, conn: ConnId) {
         let (set, gone) = (*self.dice.of(&PATHS), *self.dice.of(&PATHS));
         let ops = vec![
-            MultiOp::SetData(SetDataRequest {
-                path: Some(set.into()),
-                data: None,
-                version: -1,
-            }),
-            MultiOp::Delete(PathVersionRequest {
-                path: Some(gone.into()),
-                version: -1,
-            }),
+            MultiOp::SetData(SetDataRequest { path: Some(set.into()), data: None, version: -1 }),
+            MultiOp::Delete(PathVersionRequest { path: Some(gone.into()), version: -1 }),
         ];
         let there = self.model.nodes.contains_key(set) && self.model.nodes.contains_key(gone);
         let below = format!("{gone}/");
         let childless = !self.model.nodes.keys().any(|node| node.starts_with(&below));
         let body = to_bytes(&MultiRequest { ops });
-        let reply = self.ask(
-            conn,
-            OpCode::Multi,
-            &body,
-            &format!("set {set}, delete {gone}"),
-        );
+        let reply = self.ask(conn, OpCode::Multi, &body, &format!("set {set}, delete {gone}"));
         if there && childless {
             self.model.data_set(set, reply.zxid);
             self.model.deleted(gone, reply.zxid);
@@ -343,9 +274,7 @@ impl Run {
     }
 
     fn read(&mut self, conn: ConnId, path: &str) {
-        let op = *self
-            .dice
-            .of(&[OpCode::Exists, OpCode::GetData, OpCode::GetChildren]);
+        let op = *self.dice.of(&[OpCode::Exists, OpCode::GetData, OpCode::GetChildren]);
         let watch = self.dice.below(4) > 0;
         let reply = self.ask(conn, op, &read(path, watch), path);
         let expected = match self.model.nodes.get(path) {
@@ -355,8 +284,7 @@ impl Run {
         };
         assert_eq!(reply.err, expected, "after:\n{}", self.trace.join("\n"));
         if watch && (reply.err == 0 || (op == OpCode::Exists && reply.err == -101)) {
-            self.model
-                .add(op != OpCode::GetChildren, path, conn, Mode::Standard);
+            self.model.add(op != OpCode::GetChildren, path, conn, Mode::Standard);
         }
     }
 
@@ -364,15 +292,9 @@ impl Run {
         let path = if self.dice.below(8) == 0 { "/" } else { path };
         let recursive = self.dice.below(2);
         let about = format!("{path} mode {recursive}");
-        let reply = self.ask(
-            conn,
-            OpCode::AddWatch,
-            &path_and(path, recursive as i32),
-            &about,
-        );
+        let reply = self.ask(conn, OpCode::AddWatch, &path_and(path, recursive as i32), &about);
         assert_eq!(reply.err, 0);
-        self.model
-            .add_watch(path, conn, [Mode::Persistent, Mode::Recursive][recursive]);
+        self.model.add_watch(path, conn, [Mode::Persistent, Mode::Recursive][recursive]);
     }
 
     fn remove_watches(&mut self, conn: ConnId, path: &str) {

@@ -102,11 +102,7 @@ impl Server {
     fn on_front(&mut self, front: usize, act: impl FnOnce(&mut Front, View<'_>, &mut Outputs)) {
         let now = Now::from_millis(self.now_ms);
         let mut out = Outputs::default();
-        let view = View {
-            tree: &self.tree,
-            applied: self.tree.last_zxid(),
-            now,
-        };
+        let view = View { tree: &self.tree, applied: self.tree.last_zxid(), now };
         act(&mut self.fronts[front], view, &mut out);
         self.carry_out(front, out);
     }
@@ -127,6 +123,7 @@ impl Server {
         }
         for (conn, how, why) in out.close {
             let wire = self.wires.get_mut(&conn).expect("a live connection");
+            assert!(wire.closed.is_none(), "closed twice: {:?}, {why}", wire.closed);
             wire.closing.get_or_insert(why);
             if how == CloseHow::Now {
                 self.finish_close(front, conn);
@@ -149,9 +146,7 @@ impl Server {
         let bytes = self.fronts[front].output(conn).to_vec();
         wire.inbox.extend_from_slice(&bytes);
         if !bytes.is_empty() {
-            self.on_front(front, |front, at, out| {
-                front.sent(conn, bytes.len(), at, out)
-            });
+            self.on_front(front, |front, at, out| front.sent(conn, bytes.len(), at, out));
         }
         if self.wires[&conn].closing.is_some() && self.wires[&conn].closed.is_none() {
             self.finish_close(front, conn);
@@ -171,13 +166,7 @@ impl Server {
         let conn = ConnId(self.next_conn);
         let remote: SocketAddr = ([10, 0, 0, 7], 40_000 + self.next_conn as u16).into();
         self.next_conn += 1;
-        self.wires.insert(
-            conn,
-            Wire {
-                front,
-                ..Wire::default()
-            },
-        );
+        self.wires.insert(conn, Wire { front, ..Wire::default() });
         self.fronts[front].accept(conn, remote, Now::from_millis(self.now_ms));
         conn
     }
@@ -237,9 +226,7 @@ impl Server {
         for (conn, word) in std::mem::take(&mut self.commands) {
             let front = self.wires[&conn].front;
             let text = word.0.to_uppercase();
-            self.on_front(front, |front, _, out| {
-                front.finish_command(conn, &text, out)
-            });
+            self.on_front(front, |front, _, out| front.finish_command(conn, &text, out));
         }
     }
 
@@ -255,21 +242,14 @@ impl Server {
 
     /// All replies and events that have come.
     pub fn replies(&mut self, conn: ConnId) -> Vec<Reply> {
-        std::iter::from_fn(|| self.frame(conn))
-            .map(|frame| parse(&frame))
-            .collect()
+        std::iter::from_fn(|| self.frame(conn)).map(|frame| parse(&frame)).collect()
     }
 
     /// The one reply or event that has come.
     #[track_caller]
     pub fn reply(&mut self, conn: ConnId) -> Reply {
         let mut replies = self.replies(conn);
-        assert_eq!(
-            replies.len(),
-            1,
-            "one reply: {replies:?}, closed: {:?}",
-            self.closed(conn)
-        );
+        assert_eq!(replies.len(), 1, "one reply: {replies:?}, closed: {:?}", self.closed(conn));
         replies.remove(0)
     }
 
@@ -313,12 +293,7 @@ impl Server {
 pub fn parse(frame: &[u8]) -> Reply {
     let mut reader = Reader::new(frame);
     let ReplyHeader { xid, zxid, err } = reader.get().expect("a reply header");
-    Reply {
-        xid,
-        zxid: zxid.to_wire(),
-        err,
-        body: reader.rest().to_vec(),
-    }
+    Reply { xid, zxid: zxid.to_wire(), err, body: reader.rest().to_vec() }
 }
 
 /// Length, then bytes.
@@ -371,25 +346,15 @@ pub fn create(path: &str, flags: i32) -> Vec<u8> {
 }
 
 pub fn delete(path: &str) -> Vec<u8> {
-    to_bytes(&PathVersionRequest {
-        path: Some(path.into()),
-        version: -1,
-    })
+    to_bytes(&PathVersionRequest { path: Some(path.into()), version: -1 })
 }
 
 pub fn set_data(path: &str, data: &[u8]) -> Vec<u8> {
-    to_bytes(&SetDataRequest {
-        path: Some(path.into()),
-        data: Some(data),
-        version: -1,
-    })
+    to_bytes(&SetDataRequest { path: Some(path.into()), data: Some(data), version: -1 })
 }
 
 pub fn read(path: &str, watch: bool) -> Vec<u8> {
-    to_bytes(&WatchableRequest {
-        path: Some(path.into()),
-        watch,
-    })
+    to_bytes(&WatchableRequest { path: Some(path.into()), watch })
 }
 
 /// A path, then a number: addWatch, checkWatches, removeWatches.

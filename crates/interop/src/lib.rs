@@ -1,1 +1,9 @@
-//! Placeholder until the crate's first module lands.
+//! Tests against the real thing: servers as processes, requests as bytes.
+//!
+//! Nothing here uses our server's internals: only the records of `oxikeeper-proto`.
+
+pub mod client;
+pub mod differential;
+pub mod generate;
+pub mod normalise;
+pub mod server;

@@ -9,11 +9,7 @@ use oxikeeper_tree::ChangeKind;
 /// Resident memory of this process in bytes, with pages of 4 KiB.
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .expect("a number");
+    let pages: usize = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
     pages * 4096
 }
 
@@ -26,11 +22,7 @@ fn measure(paths: u32, watchers: u32) {
         let path = format!("/services/node-{path:010}");
         for slot in 0..watchers {
             // One watcher per node: spread over connections.
-            let slot = if watchers == 1 {
-                (table.len() % 1000) as u32
-            } else {
-                slot
-            };
+            let slot = if watchers == 1 { (table.len() % 1000) as u32 } else { slot };
             table.add(slot, &path, DATA);
         }
     }

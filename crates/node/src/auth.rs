@@ -104,18 +104,15 @@ impl AuthPolicy {
         if self.skip_acl || acl.is_empty() || ids.iter().any(|id| id.scheme == SUPER) {
             return true;
         }
-        acl.iter()
-            .filter(|entry| entry.perms & wanted != 0)
-            .any(|entry| {
-                let Id { scheme, id: named } = &entry.id;
-                if scheme == WORLD && named == ANYONE {
-                    return true;
-                }
-                self.provider(scheme).is_some_and(|provider| {
-                    ids.iter()
-                        .any(|id| id.scheme == *scheme && provider.matches(&id.id, named))
-                })
+        acl.iter().filter(|entry| entry.perms & wanted != 0).any(|entry| {
+            let Id { scheme, id: named } = &entry.id;
+            if scheme == WORLD && named == ANYONE {
+                return true;
+            }
+            self.provider(scheme).is_some_and(|provider| {
+                ids.iter().any(|id| id.scheme == *scheme && provider.matches(&id.id, named))
             })
+        })
     }
 
     /// The list to store for a requested one: duplicates removed, `auth` replaced by the
@@ -123,7 +120,8 @@ impl AuthPolicy {
     ///
     /// # Errors
     /// [`ErrorCode::InvalidAcl`] if the list is null or empty, if an entry names an unknown scheme
-    /// or an identity its scheme does not accept, or if nothing was proven and `auth` is used.
+    /// or an identity its scheme does not accept, or if nothing was proven and `auth` is used;
+    /// [`ErrorCode::MarshallingError`] for a null identity of a known scheme, as Apache.
     pub fn fix_up(
         &self,
         requested: Option<&[AclEntry<'_>]>,
@@ -136,11 +134,7 @@ impl AuthPolicy {
                 self.fix_up_entry(entry, ids, &mut stored)?;
             }
         }
-        if stored.is_empty() {
-            Err(ErrorCode::InvalidAcl)
-        } else {
-            Ok(stored)
-        }
+        if stored.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(stored) }
     }
 
     fn fix_up_entry(
@@ -151,34 +145,23 @@ impl AuthPolicy {
     ) -> Result<(), ErrorCode> {
         let scheme = entry.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
         if scheme == AUTH {
-            let proven = ids.iter().filter(|id| {
-                self.provider(&id.scheme)
-                    .is_some_and(Provider::is_authenticated)
-            });
+            let proven = ids
+                .iter()
+                .filter(|id| self.provider(&id.scheme).is_some_and(Provider::is_authenticated));
             let before = stored.len();
-            stored.extend(proven.map(|id| Acl {
-                perms: entry.perms,
-                id: id.clone(),
-            }));
-            return if stored.len() == before {
-                Err(ErrorCode::InvalidAcl)
-            } else {
-                Ok(())
-            };
+            stored.extend(proven.map(|id| Acl { perms: entry.perms, id: id.clone() }));
+            return if stored.len() == before { Err(ErrorCode::InvalidAcl) } else { Ok(()) };
         }
-        let id = entry.id.as_deref().ok_or(ErrorCode::InvalidAcl)?;
+        let Some(id) = entry.id.as_deref() else {
+            // Apache's providers fail on a null identity; only of an unknown scheme it says more.
+            let known = scheme == WORLD || self.provider(scheme).is_some();
+            return Err(if known { ErrorCode::MarshallingError } else { ErrorCode::InvalidAcl });
+        };
         let everybody = scheme == WORLD && id == ANYONE;
-        if !everybody
-            && !self
-                .provider(scheme)
-                .is_some_and(|provider| provider.is_valid(id))
-        {
+        if !everybody && !self.provider(scheme).is_some_and(|provider| provider.is_valid(id)) {
             return Err(ErrorCode::InvalidAcl);
         }
-        stored.push(Acl {
-            perms: entry.perms,
-            id: Id::new(scheme, id),
-        });
+        stored.push(Acl { perms: entry.perms, id: Id::new(scheme, id) });
         Ok(())
     }
 
@@ -198,9 +181,7 @@ impl AuthPolicy {
                 true
             }
             (Some(Provider::Digest), Some(auth)) => {
-                let identity = self
-                    .digest_algorithm
-                    .identity(&String::from_utf8_lossy(auth));
+                let identity = self.digest_algorithm.identity(&String::from_utf8_lossy(auth));
                 if self.super_digest.as_ref() == Some(&identity) {
                     add(ids, Id::new(SUPER, ""));
                 }
@@ -240,10 +221,7 @@ pub fn redacted(acl: &[Acl]) -> Vec<Acl> {
                 DIGEST => Cow::Owned(format!("{}:x", digest::user(&entry.id.id))),
                 _ => Cow::Borrowed(entry.id.id.as_str()),
             };
-            Acl {
-                perms: entry.perms,
-                id: Id::new(entry.id.scheme.as_str(), id),
-            }
+            Acl { perms: entry.perms, id: Id::new(entry.id.scheme.as_str(), id) }
         })
         .collect()
 }

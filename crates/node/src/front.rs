@@ -163,17 +163,10 @@ impl Front {
         self.watches.remove_slot(slot);
         if connection.session != SessionId::NONE {
             if connection.is_heard {
-                self.heard_and_gone
-                    .push((connection.session, connection.last_heard));
+                self.heard_and_gone.push((connection.session, connection.last_heard));
             }
-            let conn = ConnRef {
-                front: self.id,
-                conn,
-            };
-            out.to_core.push(ToCore::Disconnected {
-                conn,
-                session: connection.session,
-            });
+            let conn = ConnRef { front: self.id, conn };
+            out.to_core.push(ToCore::Disconnected { conn, session: connection.session });
         }
     }
 
@@ -237,11 +230,7 @@ impl Front {
                 }
             }
         }
-        out.to_core.push(ToCore::Touched {
-            front: self.id,
-            until: at.now,
-            sessions,
-        });
+        out.to_core.push(ToCore::Touched { front: self.id, until: at.now, sessions });
         while let Some(&(since, conn)) = self.greeting.front() {
             if at.now.since(since).as_millis() < u128::from(HANDSHAKE_MS_MAX) {
                 break;
@@ -249,12 +238,7 @@ impl Front {
             self.greeting.pop_front();
             if let Some((slot, mut connection)) = self.take(conn) {
                 if connection.stage == Stage::Greeting {
-                    close(
-                        &mut connection,
-                        CloseHow::Now,
-                        "no handshake within the time",
-                        out,
-                    );
+                    close(&mut connection, CloseHow::Now, "no handshake within the time", out);
                 }
                 self.put_back(slot, connection);
             }
@@ -265,12 +249,7 @@ impl Front {
             }
             self.ending.pop_front();
             if let Some((slot, mut connection)) = self.take(conn) {
-                close(
-                    &mut connection,
-                    CloseHow::Now,
-                    "it does not read its last reply",
-                    out,
-                );
+                close(&mut connection, CloseHow::Now, "it does not read its last reply", out);
                 self.put_back(slot, connection);
             }
         }
@@ -282,12 +261,7 @@ impl Front {
             return;
         };
         connection.output_mut().extend_from_slice(text.as_bytes());
-        close(
-            &mut connection,
-            CloseHow::AfterOutput,
-            "answered a four-letter word",
-            out,
-        );
+        close(&mut connection, CloseHow::AfterOutput, "answered a four-letter word", out);
         self.mark_dirty(slot, &mut connection);
         self.put_back(slot, connection);
         self.report_dirty(out);
@@ -300,11 +274,7 @@ impl Front {
 
     /// Requests taken and not answered.
     pub fn outstanding_count(&self) -> usize {
-        self.connections
-            .iter()
-            .flatten()
-            .map(|connection| connection.fifo.len())
-            .sum()
+        self.connections.iter().flatten().map(|connection| connection.fifo.len()).sum()
     }
 
     /// Watches on this Front.
@@ -326,11 +296,7 @@ impl Front {
             sent: connection.sent_count,
             is_open: connection.stage == Stage::Open,
         };
-        self.connections
-            .iter()
-            .flatten()
-            .map(|connection| line(connection))
-            .collect()
+        self.connections.iter().flatten().map(|connection| line(connection)).collect()
     }
 
     /// Takes the frames in a connection's input, as far as may be.
@@ -382,12 +348,7 @@ impl Front {
             let length = match usize::try_from(i32::from_be_bytes(*prefix)) {
                 Ok(length) if length <= self.config.frame_bytes_max => length,
                 _ => {
-                    close(
-                        connection,
-                        CloseHow::Now,
-                        "a frame of impossible length",
-                        out,
-                    );
+                    close(connection, CloseHow::Now, "a frame of impossible length", out);
                     return bytes.len();
                 }
             };
@@ -418,15 +379,8 @@ impl Front {
             connection.stage = Stage::Ending;
             out.commands.push((connection.id, word));
         } else {
-            connection
-                .output_mut()
-                .extend_from_slice(word.refusal().as_bytes());
-            close(
-                connection,
-                CloseHow::AfterOutput,
-                "a word that is not whitelisted",
-                out,
-            );
+            connection.output_mut().extend_from_slice(word.refusal().as_bytes());
+            close(connection, CloseHow::AfterOutput, "a word that is not whitelisted", out);
             self.mark_dirty(slot, connection);
         }
     }
@@ -446,20 +400,14 @@ impl Front {
             // It has seen what this server has not: it must find another.
             return close(connection, CloseHow::Now, "a client from the future", out);
         }
-        let (min, max) = (
-            self.config.session_timeout_ms_min,
-            self.config.session_timeout_ms_max,
-        );
+        let (min, max) = (self.config.session_timeout_ms_min, self.config.session_timeout_ms_max);
         connection.timeout_ms = request.timeout_ms.clamp(min, max);
         connection.read_only = request.read_only;
         connection.stage = Stage::Connecting;
         connection.paused = true;
         out.pause.push(connection.id);
         out.to_core.push(ToCore::Connect {
-            conn: ConnRef {
-                front: self.id,
-                conn: connection.id,
-            },
+            conn: ConnRef { front: self.id, conn: connection.id },
             session: request.session,
             password: request.password.unwrap_or_default().into(),
             timeout_ms: connection.timeout_ms,
@@ -515,10 +463,7 @@ fn is_blocked(connection: &Connection) -> bool {
 /// Ends a connection; what it still sends is not looked at.
 fn close(connection: &mut Connection, how: CloseHow, why: &'static str, out: &mut Outputs) {
     connection.stage = Stage::Ending;
-    if connection
-        .closing
-        .is_none_or(|before| before != how && how == CloseHow::Now)
-    {
+    if connection.closing.is_none_or(|before| before != how && how == CloseHow::Now) {
         connection.closing = Some(how);
         out.close.push((connection.id, how, why));
     }

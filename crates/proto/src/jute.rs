@@ -287,7 +287,9 @@ fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn encode_length(length: usize, out: &mut Vec<u8>) {
-    i32::try_from(length).expect("values are bounded by the frame limit, far below 2^31").encode(out);
+    i32::try_from(length)
+        .expect("values are bounded by the frame limit, far below 2^31")
+        .encode(out);
 }
 
 /// Declares a record once: the struct, and its encoding and decoding in field order.

@@ -74,6 +74,18 @@ impl MultiOp<'_> {
         }
     }
 
+    /// The node it is about; null is possible on the wire.
+    pub fn path(&self) -> Option<&str> {
+        let path = match self {
+            MultiOp::Create(_, request) => &request.path,
+            MultiOp::CreateTtl(request) => &request.path,
+            MultiOp::Delete(request) | MultiOp::Check(request) => &request.path,
+            MultiOp::SetData(request) => &request.path,
+            MultiOp::GetChildren(request) | MultiOp::GetData(request) => &request.path,
+        };
+        path.as_deref()
+    }
+
     /// True for the operations of a multiRead.
     pub const fn is_read(&self) -> bool {
         matches!(self, MultiOp::GetChildren(_) | MultiOp::GetData(_))
@@ -113,12 +125,13 @@ fn decode_op<'a>(code: i32, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, Deco
     Ok(match OpCode::from_wire(code).ok_or_else(undefined)? {
         op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer) => {
             let create: CreateRequest<'a> = reader.get()?;
-            require_create_fields(create.flags, create.acl.is_some())?;
+            require_flags(create.flags)?;
+            create.acl.as_ref().ok_or(DecodeError::Null)?;
             MultiOp::Create(op, create)
         }
         OpCode::CreateTtl => {
             let create: CreateTtlRequest<'a> = reader.get()?;
-            require_create_fields(create.flags, create.acl.is_some())?;
+            require_flags(create.flags)?;
             MultiOp::CreateTtl(create)
         }
         OpCode::Delete => MultiOp::Delete(reader.get()?),
@@ -130,12 +143,13 @@ fn decode_op<'a>(code: i32, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, Deco
     })
 }
 
-/// Inside a multi, Apache refuses bad flags and a null ACL vector while decoding.
-fn require_create_fields(flags: i32, has_acl: bool) -> Result<(), DecodeError> {
-    if CreateMode::from_wire(flags).is_none() {
-        return Err(DecodeError::Undefined { what: "create flags", value: i64::from(flags) });
+/// Inside a multi, Apache refuses bad flags while decoding; so it does a null ACL vector, but not
+/// that of a createTTL.
+fn require_flags(flags: i32) -> Result<(), DecodeError> {
+    match CreateMode::from_wire(flags) {
+        Some(_) => Ok(()),
+        None => Err(DecodeError::Undefined { what: "create flags", value: i64::from(flags) }),
     }
-    if has_acl { Ok(()) } else { Err(DecodeError::Null) }
 }
 
 impl Encode for MultiRequest<'_> {

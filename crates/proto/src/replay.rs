@@ -26,11 +26,7 @@ pub trait ReplayTarget {
         stat: &StatPersisted,
     ) -> Result<(), ReplayFault>;
     /// The snapshot is complete and its seals are right. A fault makes the next older one be tried.
-    fn end_snapshot(
-        &mut self,
-        zxid: Zxid,
-        digest: Option<(Zxid, u64)>,
-    ) -> Result<(), ReplayFault>;
+    fn end_snapshot(&mut self, zxid: Zxid, digest: Option<(Zxid, u64)>) -> Result<(), ReplayFault>;
     /// The next transaction.
     fn apply(
         &mut self,

@@ -240,8 +240,7 @@ fn decode_body<'a>(
     reader: &mut Reader<'a>,
     place: Place,
 ) -> Result<Txn<'a>, DecodeError> {
-    let undefined =
-        || DecodeError::Undefined { what: "transaction type", value: i64::from(kind) };
+    let undefined = || DecodeError::Undefined { what: "transaction type", value: i64::from(kind) };
     if kind == ERROR_TXN {
         return Ok(Txn::Error(reader.get()?));
     }

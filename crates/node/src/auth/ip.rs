@@ -9,10 +9,7 @@ use oxikeeper_proto::Id;
 pub fn identity(remote: IpAddr) -> Id {
     let text = match remote.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => address
-            .segments()
-            .map(|group| format!("{group:x}"))
-            .join(":"),
+        IpAddr::V6(address) => address.segments().map(|group| format!("{group:x}")).join(":"),
     };
     Id::new(super::IP, text)
 }
@@ -70,10 +67,7 @@ fn address(text: &str) -> Option<IpAddr> {
     for octet in &mut octets {
         *octet = u8::try_from(parts.next()?.parse::<i32>().ok()?).ok()?;
     }
-    parts
-        .next()
-        .is_none()
-        .then(|| IpAddr::V4(Ipv4Addr::from(octets)))
+    parts.next().is_none().then(|| IpAddr::V4(Ipv4Addr::from(octets)))
 }
 
 #[cfg(test)]
@@ -96,15 +90,9 @@ mod tests {
 
     #[test]
     fn what_an_acl_may_name() {
-        for valid in [
-            "1.2.3.4",
-            "1.2.3.4/0",
-            "1.2.3.4/32",
-            "01.2.3.4",
-            "::1",
-            "::1/128",
-            "1.2.3.4/",
-        ] {
+        for valid in
+            ["1.2.3.4", "1.2.3.4/0", "1.2.3.4/32", "01.2.3.4", "::1", "::1/128", "1.2.3.4/"]
+        {
             assert!(is_valid(valid), "{valid}");
         }
         let invalid = [

@@ -156,8 +156,7 @@ fn reply(
 ) {
     if let Txn::CreateSession(timeout_ms) = *txn {
         let (conn, session) = (origin.conn.conn, origin.session);
-        let connected =
-            Mail::Connected { conn, session, timeout_ms, password: password(session) };
+        let connected = Mail::Connected { conn, session, timeout_ms, password: password(session) };
         outgoing.batches[usize::from(origin.conn.front.0)].items.push(connected);
         return;
     }
@@ -186,7 +185,7 @@ fn body(op: OpCode, txn: &Txn<'_>, outcome: &Outcome, out: &mut Vec<u8>) {
     match (txn, outcome) {
         (Txn::Multi(members), Outcome::Multi(outcomes)) => {
             multi_body(members, outcomes, out);
-        },
+        }
         (Txn::Multi(members), _) => failed_multi_body(members, out),
         _ => result(op == OpCode::Create, txn, outcome, out),
     }
@@ -242,4 +241,3 @@ fn failed_multi_body(members: &[Txn<'_>], out: &mut Vec<u8>) {
     }
     MultiHeader::END.encode(out);
 }
-

@@ -103,10 +103,15 @@ impl Prep<'_> {
 
     /// All or nothing: the first failure turns its member and all later ones into errors, and what
     /// the earlier ones would have changed is taken back. Unlike other requests, an undecodable
-    /// multi takes a zxid, as with Apache.
+    /// multi takes a zxid, unless it is undecodable for a null ACL: as with Apache.
     fn multi<'a>(&mut self, reader: &mut Reader<'a>) -> Result<Txn<'a>, Refusal> {
-        let request: MultiRequest<'a> =
-            reader.get().map_err(|_| Refusal::Failed(ErrorCode::MarshallingError))?;
+        let request: MultiRequest<'a> = reader.get().map_err(|error| match error {
+            DecodeError::Null => Refusal::Undecodable,
+            _ => Refusal::Failed(ErrorCode::MarshallingError),
+        })?;
+        if request.ops.iter().any(|op| op.path().is_none()) {
+            return Err(ErrorCode::MarshallingError.into());
+        }
         let mut members = Vec::with_capacity(request.ops.len());
         let mut failed = false;
         self.outstanding.begin_multi();
@@ -252,7 +257,11 @@ impl Prep<'_> {
 
     /// The removal of an empty container, or of a TTL node whose time is up. Only the server asks
     /// for it; `None` if it has become unnecessary.
-    pub fn delete_container(&mut self, path: &str, due: impl Fn(&StatPersisted) -> bool) -> Option<Txn<'static>> {
+    pub fn delete_container(
+        &mut self,
+        path: &str,
+        due: impl Fn(&StatPersisted) -> bool,
+    ) -> Option<Txn<'static>> {
         let (parent_path, parent) = self.parent_of_deletable(path).ok()?;
         let (parent, node) = (parent?, self.stored(path)?);
         let reapable = matches!(node.kind(), NodeKind::Container | NodeKind::Ttl(_));
@@ -284,8 +293,7 @@ impl Prep<'_> {
         self.require_quota(&path, 0, data_len as i64 - node.data_len as i64)?;
         require_version(request.version, node.stat.version)?;
         let version = node.stat.version.wrapping_add(1);
-        let stat =
-            StatPersisted { version, mzxid: self.zxid, mtime: self.time_ms, ..node.stat };
+        let stat = StatPersisted { version, mzxid: self.zxid, mtime: self.time_ms, ..node.stat };
         self.outstanding.set_data(&path, node, request.data, stat, self.zxid);
         Ok(Txn::SetData(SetDataTxn { path, data: request.data, version }))
     }
@@ -319,10 +327,7 @@ impl Prep<'_> {
     }
 
     /// delete looks its paths up without validating them.
-    fn parent_of_deletable(
-        &self,
-        path: &str,
-    ) -> Result<(String, Option<FutureNode>), ErrorCode> {
+    fn parent_of_deletable(&self, path: &str) -> Result<(String, Option<FutureNode>), ErrorCode> {
         if path::is_system(path) || path.contains('\0') {
             return Err(ErrorCode::BadArguments);
         }

@@ -23,8 +23,7 @@ pub(super) struct Reaper {
 impl Reaper {
     /// The first round comes after one interval.
     pub fn new(config: &NodeConfig, now: Now) -> Reaper {
-        let interval =
-            Duration::from_millis(u64::from(config.container_check_interval_ms.max(1)));
+        let interval = Duration::from_millis(u64::from(config.container_check_interval_ms.max(1)));
         let spacing = Duration::from_secs(60) / config.container_max_per_minute.max(1);
         let next_round = now.after(interval);
         Reaper { interval, spacing, next_round, next_removal: now, candidates: VecDeque::new() }

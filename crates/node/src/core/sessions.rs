@@ -47,13 +47,7 @@ impl Sessions {
     }
 
     /// Starts to track a session, heard from just now.
-    pub fn track(
-        &mut self,
-        session: SessionId,
-        timeout_ms: i32,
-        conn: Option<ConnRef>,
-        now: Now,
-    ) {
+    pub fn track(&mut self, session: SessionId, timeout_ms: i32, conn: Option<ConnRef>, now: Now) {
         let bucket = self.bucket_of(now, timeout_ms);
         let entry = Session { timeout_ms, conn, closing: false, bucket, listed: bucket };
         if let Some(old) = self.by_id.insert(session, entry) {

@@ -30,20 +30,11 @@ impl Front {
     fn take_mail(&mut self, mail: &Mail, batch: &MailBatch, at: View<'_>, out: &mut Outputs) {
         match *mail {
             Mail::Change(index) => self.change(index as usize, batch, out),
-            Mail::Reply {
-                conn,
-                ref frame,
-                then_close,
-            } => {
+            Mail::Reply { conn, ref frame, then_close } => {
                 let frame = &batch.bytes[frame.start as usize..frame.end as usize];
                 self.reply(conn, frame, then_close, at, out);
             }
-            Mail::Connected {
-                conn,
-                session,
-                timeout_ms,
-                password,
-            } => {
+            Mail::Connected { conn, session, timeout_ms, password } => {
                 let response = ConnectResponse {
                     protocol_version: 0,
                     timeout_ms,
@@ -86,25 +77,13 @@ impl Front {
             return;
         }
         let (change, path) = batch.changes.get(index);
-        let Front {
-            watches,
-            connections,
-            config,
-            dirty,
-            stats,
-            event_frame,
-            ..
-        } = self;
+        let Front { watches, connections, config, dirty, stats, event_frame, .. } = self;
         let mut encoded = None;
         watches.trigger(change.kind, path, |slot, event, path, of_parent| {
             let Some(connection) = &mut connections[slot as usize] else {
                 return;
             };
-            let acl: &[Acl] = if of_parent {
-                &change.parent_acl
-            } else {
-                &change.acl
-            };
+            let acl: &[Acl] = if of_parent { &change.parent_acl } else { &change.acl };
             if connection.closing.is_some()
                 || !config.auth.permits(acl, perms::READ, &connection.ids)
             {
@@ -124,12 +103,7 @@ impl Front {
                 dirty.push(slot);
             }
             if connection.output().len() > OUTPUT_BYTES_MAX {
-                close(
-                    connection,
-                    CloseHow::Now,
-                    "it does not read its watch events",
-                    out,
-                );
+                close(connection, CloseHow::Now, "it does not read its watch events", out);
             }
         });
     }
@@ -157,12 +131,7 @@ impl Front {
             other => unreachable!("a reply answers a forwarded request, not {other:?}"),
         }
         if then_close {
-            close(
-                &mut connection,
-                CloseHow::AfterOutput,
-                "its session was closed",
-                out,
-            );
+            close(&mut connection, CloseHow::AfterOutput, "its session was closed", out);
         } else {
             self.ready.push(slot);
         }
@@ -181,10 +150,7 @@ impl Front {
         let Some((slot, mut connection)) = self.take(conn) else {
             // Gone before its session came: the session waits for another connection.
             debug_assert_ne!(session, SessionId::NONE);
-            let conn = ConnRef {
-                front: self.id,
-                conn,
-            };
+            let conn = ConnRef { front: self.id, conn };
             out.to_core.push(ToCore::Disconnected { conn, session });
             return;
         };
@@ -195,8 +161,7 @@ impl Front {
             put_connect_response(&response, connection.output_mut());
             connection.sent_count += 1;
             self.stats.sent += 1;
-            self.stats
-                .count_latency(at.now.since(connection.since).as_micros() as u64);
+            self.stats.count_latency(at.now.since(connection.since).as_micros() as u64);
             self.mark_dirty(slot, &mut connection);
             self.ready.push(slot);
         }

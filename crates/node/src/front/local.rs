@@ -16,6 +16,9 @@ use super::read::{LeftWatch, ReadContext};
 use super::watch_table::{self, CHILD, DATA, PERSISTENT, RECURSIVE, Slot};
 use super::{Front, View};
 
+/// Apache watches a null path like any other. No znode has this one.
+const NULL_PATH: Cow<'static, str> = Cow::Borrowed("\0");
+
 impl Front {
     /// Appends the reply to a request that is answered here.
     pub(super) fn answer_locally(
@@ -32,11 +35,7 @@ impl Front {
             OpCode::SetWatches | OpCode::SetWatches2 => {
                 let code = self.set_watches(slot, connection, op, body, at);
                 let err = code.map_or_else(|_| ErrorCode::MarshallingError, |()| ErrorCode::Ok);
-                let header = ReplyHeader {
-                    xid,
-                    zxid: at.applied,
-                    err: err.to_wire(),
-                };
+                let header = ReplyHeader { xid, zxid: at.applied, err: err.to_wire() };
                 frame(connection.output_mut(), header, |_| {});
             }
             OpCode::AddWatch | OpCode::CheckWatches | OpCode::RemoveWatches => {
@@ -44,11 +43,7 @@ impl Front {
                     OpCode::AddWatch => self.add_watch(slot, body),
                     _ => self.check_watches(slot, op, body),
                 };
-                let header = ReplyHeader {
-                    xid,
-                    zxid: at.applied,
-                    err: code.to_wire(),
-                };
+                let header = ReplyHeader { xid, zxid: at.applied, err: code.to_wire() };
                 frame(connection.output_mut(), header, |out| {
                     if code == ErrorCode::Ok && op == OpCode::AddWatch {
                         ErrorReply { err: 0 }.encode(out);
@@ -78,12 +73,7 @@ impl Front {
         let output = connection.output_mut();
         let start = output.len();
         output.extend_from_slice(&[0; 4]);
-        ReplyHeader {
-            xid,
-            zxid: at.applied,
-            err: 0,
-        }
-        .encode(output);
+        ReplyHeader { xid, zxid: at.applied, err: 0 }.encode(output);
         let body_start = output.len();
         let (code, watch) = match context.read(op, body, output) {
             Some(result) => (result.code, result.watch),
@@ -102,13 +92,10 @@ impl Front {
     }
 
     fn add_watch(&mut self, slot: Slot, body: &[u8]) -> ErrorCode {
-        let Ok(AddWatchRequest {
-            path: Some(path),
-            mode,
-        }) = Reader::new(body).get()
-        else {
+        let Ok(AddWatchRequest { path, mode }) = Reader::new(body).get() else {
             return ErrorCode::MarshallingError;
         };
+        let path = path.unwrap_or(NULL_PATH);
         let mode = match AddWatchMode::from_wire(mode) {
             Some(AddWatchMode::Persistent) => PERSISTENT,
             Some(AddWatchMode::PersistentRecursive) => RECURSIVE,
@@ -119,13 +106,10 @@ impl Front {
     }
 
     fn check_watches(&mut self, slot: Slot, op: OpCode, body: &[u8]) -> ErrorCode {
-        let Ok(WatchesRequest {
-            path: Some(path),
-            watcher_type,
-        }) = Reader::new(body).get()
-        else {
+        let Ok(WatchesRequest { path, watcher_type }) = Reader::new(body).get() else {
             return ErrorCode::MarshallingError;
         };
+        let path = path.unwrap_or(NULL_PATH);
         let Some(kind) = WatcherType::from_wire(watcher_type) else {
             return ErrorCode::MarshallingError;
         };
@@ -134,11 +118,7 @@ impl Front {
             OpCode::RemoveWatches => self.watches.remove(slot, &path, modes),
             _ => self.watches.modes(slot, &path) & modes != 0,
         };
-        if found {
-            ErrorCode::Ok
-        } else {
-            ErrorCode::NoWatcher
-        }
+        if found { ErrorCode::Ok } else { ErrorCode::NoWatcher }
     }
 
     /// Registers again what a client watched before it came here; what has changed since it last
@@ -165,42 +145,40 @@ impl Front {
                 persistent_recursive_watches: Some(Vec::new()),
             }
         };
-        let some = |list: Option<Vec<_>>| list.ok_or(DecodeError::Null);
-        let data: Vec<Cow<'_, str>> = some(request.data_watches)?;
-        let exist = some(request.exist_watches)?;
-        let child = some(request.child_watches)?;
-        let persistent = some(request.persistent_watches)?;
-        let recursive = some(request.persistent_recursive_watches)?;
+        // A null list ends it where it stands: what was before it is done, as with Apache.
+        fn some<T>(list: Option<Vec<T>>) -> Result<Vec<T>, DecodeError> {
+            list.ok_or(DecodeError::Null)
+        }
         let since = request.relative_zxid.to_wire();
         let mut tell = |event, path: &str| {
             connection.sent_count += 1;
             self.stats.sent += 1;
             put_event(connection.output_mut(), Zxid::from_wire(-1), event, path);
         };
-        for path in data {
+        for path in some(request.data_watches)? {
             match at.tree.node(&path).map(|node| node.stat().mzxid.to_wire()) {
                 None => tell(EventType::NodeDeleted, &path),
                 Some(mzxid) if mzxid > since => tell(EventType::NodeDataChanged, &path),
                 Some(_) => self.watches.add(slot, &path, DATA),
             }
         }
-        for path in exist {
+        for path in some(request.exist_watches)? {
             match at.tree.node(&path) {
                 Some(_) => tell(EventType::NodeCreated, &path),
                 None => self.watches.add(slot, &path, DATA),
             }
         }
-        for path in child {
+        for path in some(request.child_watches)? {
             match at.tree.node(&path).map(|node| node.stat().pzxid.to_wire()) {
                 None => tell(EventType::NodeDeleted, &path),
                 Some(pzxid) if pzxid > since => tell(EventType::NodeChildrenChanged, &path),
                 Some(_) => self.watches.add(slot, &path, CHILD),
             }
         }
-        for path in persistent {
+        for path in some(request.persistent_watches)? {
             self.watches.add(slot, &path, PERSISTENT);
         }
-        for path in recursive {
+        for path in some(request.persistent_recursive_watches)? {
             self.watches.add(slot, &path, RECURSIVE);
         }
         Ok(())
@@ -209,18 +187,9 @@ impl Front {
 
 /// Appends a notification.
 pub(super) fn put_event(output: &mut Vec<u8>, zxid: Zxid, event: EventType, path: &str) {
-    let header = ReplyHeader {
-        xid: Xid::NOTIFICATION.0,
-        zxid,
-        err: 0,
-    };
+    let header = ReplyHeader { xid: Xid::NOTIFICATION.0, zxid, err: 0 };
     let kind = event as i32;
     frame(output, header, |out| {
-        WatcherEvent {
-            kind,
-            state: STATE_SYNC_CONNECTED,
-            path: path.into(),
-        }
-        .encode(out);
+        WatcherEvent { kind, state: STATE_SYNC_CONNECTED, path: path.into() }.encode(out);
     });
 }

@@ -63,11 +63,7 @@ impl ReadContext<'_> {
         let mut reader = Reader::new(body);
         Some(match op {
             OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
-                let Ok(WatchableRequest {
-                    path: Some(path),
-                    watch,
-                }) = reader.get()
-                else {
+                let Ok(WatchableRequest { path: Some(path), watch }) = reader.get() else {
                     return Some(ReadResult::done(ErrorCode::MarshallingError));
                 };
                 self.watchable(op, path, watch, out)
@@ -115,21 +111,14 @@ impl ReadContext<'_> {
             // exists watches a missing node; the others leave nothing behind when they fail.
             Err(ErrorCode::NoNode) if op == OpCode::Exists => {
                 let watch = watch.then_some(LeftWatch::Data(path));
-                return ReadResult {
-                    code: ErrorCode::NoNode,
-                    watch,
-                };
+                return ReadResult { code: ErrorCode::NoNode, watch };
             }
             Err(code) => return ReadResult::done(code),
         };
         match op {
             OpCode::Exists => StatReply { stat: node.stat() }.encode(out),
             OpCode::GetData => {
-                GetDataReply {
-                    data: node.data(),
-                    stat: node.stat(),
-                }
-                .encode(out);
+                GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
             }
             _ => {
                 encode_children(&node, out);
@@ -142,10 +131,7 @@ impl ReadContext<'_> {
             OpCode::Exists | OpCode::GetData => LeftWatch::Data(path),
             _ => LeftWatch::Child(path),
         });
-        ReadResult {
-            code: ErrorCode::Ok,
-            watch,
-        }
+        ReadResult { code: ErrorCode::Ok, watch }
     }
 
     fn readable(&self, path: &str) -> Result<Node<'_>, ErrorCode> {
@@ -161,10 +147,7 @@ impl ReadContext<'_> {
         let Some(node) = self.tree.node(path) else {
             return ErrorCode::NoNode;
         };
-        if !self
-            .auth
-            .permits(node.acl(), perms::READ | perms::ADMIN, self.ids)
-        {
+        if !self.auth.permits(node.acl(), perms::READ | perms::ADMIN, self.ids) {
             return ErrorCode::NoAuth;
         }
         let acl = if may_administer(self.auth, node.acl(), self.ids) {
@@ -172,11 +155,7 @@ impl ReadContext<'_> {
         } else {
             redacted(node.acl())
         };
-        GetAclReply {
-            acl,
-            stat: node.stat(),
-        }
-        .encode(out);
+        GetAclReply { acl, stat: node.stat() }.encode(out);
         ErrorCode::Ok
     }
 
@@ -193,23 +172,16 @@ impl ReadContext<'_> {
 
     /// The session's own ephemerals under a prefix, which is compared as a string.
     fn ephemerals(&self, prefix: Option<&str>, out: &mut Vec<u8>) {
-        let prefix = prefix
-            .filter(|prefix| !prefix.trim().is_empty())
-            .unwrap_or("/");
+        let prefix = prefix.filter(|prefix| !prefix.trim().is_empty()).unwrap_or("/");
         let mut paths = self.tree.ephemerals(self.session);
         paths.retain(|path| path.starts_with(prefix));
         paths.encode(out);
     }
 
     fn who_am_i(&self, out: &mut Vec<u8>) {
-        let info = |id: &Id| ClientInfo {
-            auth_scheme: id.scheme.clone(),
-            user: self.auth.user_name(id),
-        };
-        WhoAmIReply {
-            client_info: self.ids.iter().map(info).collect(),
-        }
-        .encode(out);
+        let info =
+            |id: &Id| ClientInfo { auth_scheme: id.scheme.clone(), user: self.auth.user_name(id) };
+        WhoAmIReply { client_info: self.ids.iter().map(info).collect() }.encode(out);
     }
 
     /// Every operation succeeds or fails by itself.
@@ -234,11 +206,7 @@ impl ReadContext<'_> {
             match self.readable(path) {
                 Ok(node) if op.code() == OpCode::GetData => {
                     MultiHeader::result(OpCode::GetData).encode(out);
-                    GetDataReply {
-                        data: node.data(),
-                        stat: node.stat(),
-                    }
-                    .encode(out);
+                    GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
                 }
                 Ok(node) => {
                     MultiHeader::result(OpCode::GetChildren).encode(out);

@@ -79,20 +79,14 @@ impl Front {
                 self.forward(connection, header.xid, op, reader.rest(), out);
                 let bytes = frame.len();
                 connection.unanswered_bytes += bytes;
-                connection.fifo.push_back(Waiting::Forwarded {
-                    since: at.now,
-                    bytes,
-                });
+                connection.fifo.push_back(Waiting::Forwarded { since: at.now, bytes });
             }
             _ if connection.fifo.is_empty() => {
                 self.answer(slot, connection, header, reader.rest(), at.now, at);
             }
             _ => {
                 connection.unanswered_bytes += frame.len();
-                connection.fifo.push_back(Waiting::Here {
-                    frame: frame.into(),
-                    since: at.now,
-                });
+                connection.fifo.push_back(Waiting::Here { frame: frame.into(), since: at.now });
             }
         }
     }
@@ -114,10 +108,7 @@ impl Front {
                     let frame = take_frame(&mut connection.fifo[place]);
                     let body = &frame[REQUEST_HEADER_BYTES..];
                     self.forward(connection, header.xid, op, body, out);
-                    connection.fifo[place] = Waiting::Forwarded {
-                        since,
-                        bytes: frame.len(),
-                    };
+                    connection.fifo[place] = Waiting::Forwarded { since, bytes: frame.len() };
                 }
                 Place::Here(_) | Place::Unknown if is_held => break,
                 Place::Here(_) | Place::Unknown => {
@@ -149,10 +140,7 @@ impl Front {
     ) {
         connection.forwarded += 1;
         out.to_core.push(ToCore::Request(Request {
-            conn: ConnRef {
-                front: self.id,
-                conn: connection.id,
-            },
+            conn: ConnRef { front: self.id, conn: connection.id },
             session: connection.session,
             xid: Xid(xid),
             op,
@@ -175,11 +163,7 @@ impl Front {
             Place::Here(op) => self.answer_locally(slot, connection, header.xid, op, body, at),
             Place::Core(_) | Place::Unknown => {
                 let err = ErrorCode::Unimplemented.to_wire();
-                let header = ReplyHeader {
-                    xid: header.xid,
-                    zxid: Zxid::from_wire(-1),
-                    err,
-                };
+                let header = ReplyHeader { xid: header.xid, zxid: Zxid::from_wire(-1), err };
                 frame(connection.output_mut(), header, |_| {});
             }
         }
@@ -196,8 +180,7 @@ impl Front {
     ) {
         connection.sent_count += 1;
         self.stats.sent += 1;
-        self.stats
-            .count_latency(now.since(since).as_micros() as u64);
+        self.stats.count_latency(now.since(since).as_micros() as u64);
         self.mark_dirty(slot, connection);
     }
 
@@ -216,32 +199,16 @@ impl Front {
         let mut ids = connection.ids.to_vec();
         let scheme = packet.scheme.as_deref().unwrap_or_default();
         let remote = connection.remote.ip();
-        let proven = self
-            .config
-            .auth
-            .authenticate(scheme, packet.auth, remote, &mut ids);
-        let code = if proven {
-            ErrorCode::Ok
-        } else {
-            ErrorCode::AuthFailed
-        };
+        let proven = self.config.auth.authenticate(scheme, packet.auth, remote, &mut ids);
+        let code = if proven { ErrorCode::Ok } else { ErrorCode::AuthFailed };
         connection.ids = ids.into();
-        let header = ReplyHeader {
-            xid: header.xid,
-            zxid: Zxid::ZERO,
-            err: code.to_wire(),
-        };
+        let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: code.to_wire() };
         frame(connection.output_mut(), header, |_| {});
         connection.sent_count += 1;
         self.stats.sent += 1;
         self.mark_dirty(slot, connection);
         if !proven {
-            close(
-                connection,
-                CloseHow::AfterOutput,
-                "authentication failed",
-                out,
-            );
+            close(connection, CloseHow::AfterOutput, "authentication failed", out);
         }
     }
 
@@ -258,14 +225,8 @@ impl Front {
             Ok(SaslRequest { token: Some(_) }) => {}
             _ => return close(connection, CloseHow::Now, "a malformed sasl packet", out),
         }
-        let header = ReplyHeader {
-            xid: header.xid,
-            zxid: Zxid::ZERO,
-            err: 0,
-        };
-        frame(connection.output_mut(), header, |out| {
-            SaslReply { token: None }.encode(out)
-        });
+        let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: 0 };
+        frame(connection.output_mut(), header, |out| SaslReply { token: None }.encode(out));
         connection.sent_count += 1;
         self.stats.sent += 1;
         self.mark_dirty(slot, connection);
@@ -280,10 +241,7 @@ fn next_waiting(connection: &Connection) -> Option<(RequestHeader, Now)> {
     match connection.fifo.get(connection.forwarded)? {
         Waiting::Here { frame, since } => {
             let header = Reader::new(frame).get();
-            Some((
-                header.expect("a frame waits only after its header was read"),
-                *since,
-            ))
+            Some((header.expect("a frame waits only after its header was read"), *since))
         }
         Waiting::Forwarded { .. } => unreachable!("the forwarded ones come first"),
     }

@@ -40,10 +40,7 @@ struct Watcher(u32);
 
 impl Watcher {
     fn new(slot: Slot, modes: u8) -> Watcher {
-        assert!(
-            slot < 1 << (32 - MODE_BITS),
-            "fewer than 2^28 connections on one Front"
-        );
+        assert!(slot < 1 << (32 - MODE_BITS), "fewer than 2^28 connections on one Front");
         Watcher(slot << MODE_BITS | u32::from(modes))
     }
 
@@ -61,10 +58,7 @@ impl Watcher {
 enum Watchers {
     One(Watcher),
     /// By slot; any number.
-    #[expect(
-        clippy::box_collection,
-        reason = "the other variant, much more common, is small"
-    )]
+    #[expect(clippy::box_collection, reason = "the other variant, much more common, is small")]
     Many(Box<Vec<Watcher>>),
 }
 
@@ -159,15 +153,13 @@ impl WatchTable {
             self.count += 1;
             let hasher = &self.hasher;
             let ids = self.by_slot.entry(slot);
-            ids.or_insert_with(|| HashSet::with_hasher(hasher.clone()))
-                .insert(id);
+            ids.or_insert_with(|| HashSet::with_hasher(hasher.clone())).insert(id);
         }
     }
 
     /// The modes in which a connection watches exactly this path.
     pub fn modes(&self, slot: Slot, path: &str) -> u8 {
-        self.find(path)
-            .map_or(0, |id| self.watched[id as usize].watchers.modes(slot))
+        self.find(path).map_or(0, |id| self.watched[id as usize].watchers.modes(slot))
     }
 
     /// Takes modes away from a connection's watch on a path. False if it had none of them.
@@ -247,11 +239,7 @@ impl WatchTable {
         };
         let concerned = |watcher: &Watcher| watcher.modes() & (one_shot | PERSISTENT) != 0;
         let watchers = self.watched[id as usize].watchers.as_slice();
-        let told = watchers
-            .iter()
-            .filter(|watcher| concerned(watcher))
-            .map(|w| w.slot())
-            .collect();
+        let told = watchers.iter().filter(|watcher| concerned(watcher)).map(|w| w.slot()).collect();
         match &mut self.watched[id as usize].watchers {
             Watchers::One(watcher) => {
                 let slot = watcher.slot();
@@ -333,16 +321,11 @@ impl WatchTable {
 
     fn find(&self, path: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(path);
-        self.by_path
-            .find(hash, |&id| *self.watched[id as usize].path == *path)
-            .copied()
+        self.by_path.find(hash, |&id| *self.watched[id as usize].path == *path).copied()
     }
 
     fn insert(&mut self, path: &str, watcher: Watcher) -> u32 {
-        let watched = Watched {
-            path: path.into(),
-            watchers: Watchers::One(watcher),
-        };
+        let watched = Watched { path: path.into(), watchers: Watchers::One(watcher) };
         let id = match self.free.pop() {
             Some(id) => {
                 self.watched[id as usize] = watched;
@@ -355,8 +338,7 @@ impl WatchTable {
         };
         let (hasher, all) = (&self.hasher, &self.watched);
         let rehash = |&id: &u32| hasher.hash_one(&*all[id as usize].path);
-        self.by_path
-            .insert_unique(hasher.hash_one(path), id, rehash);
+        self.by_path.insert_unique(hasher.hash_one(path), id, rehash);
         id
     }
 
@@ -368,27 +350,17 @@ impl WatchTable {
         for &id in &self.by_path {
             let watchers = self.watched[id as usize].watchers.as_slice();
             assert!(!watchers.is_empty(), "a path in the index is watched");
-            assert!(
-                watchers.is_sorted_by(|a, b| a.slot() < b.slot()),
-                "watchers are by slot"
-            );
+            assert!(watchers.is_sorted_by(|a, b| a.slot() < b.slot()), "watchers are by slot");
             for watcher in watchers {
                 assert_ne!(watcher.modes(), 0);
-                assert!(
-                    self.by_slot[&watcher.slot()].contains(&id),
-                    "both directions agree"
-                );
+                assert!(self.by_slot[&watcher.slot()].contains(&id), "both directions agree");
                 pairs += 1;
                 recursive += usize::from(watcher.modes() & RECURSIVE != 0);
             }
         }
         assert_eq!(pairs, self.count);
         assert_eq!(recursive, self.recursive_count);
-        let listed: usize = self
-            .by_slot
-            .keys()
-            .map(|slot| self.by_slot[slot].len())
-            .sum();
+        let listed: usize = self.by_slot.keys().map(|slot| self.by_slot[slot].len()).sum();
         assert_eq!(listed, self.count);
         assert_eq!(self.by_path.len() + self.free.len(), self.watched.len());
     }

@@ -15,10 +15,7 @@ fn one_shot_watches_fire_once() {
     let mut table = WatchTable::new(0);
     table.add(1, "/a", DATA);
     table.add(1, "/a", DATA);
-    assert_eq!(
-        events(&mut table, DataChanged, "/a"),
-        [(1, NodeDataChanged, "/a".into())]
-    );
+    assert_eq!(events(&mut table, DataChanged, "/a"), [(1, NodeDataChanged, "/a".into())]);
     assert_eq!(events(&mut table, DataChanged, "/a"), []);
     assert!(table.is_empty());
 }
@@ -31,10 +28,7 @@ fn a_deletion_is_told_once_per_connection() {
     table.add(1, "/a", PERSISTENT);
     table.add(2, "/a", CHILD);
     let told = events(&mut table, Deleted, "/a");
-    assert_eq!(
-        told,
-        [(1, NodeDeleted, "/a".into()), (2, NodeDeleted, "/a".into())]
-    );
+    assert_eq!(told, [(1, NodeDeleted, "/a".into()), (2, NodeDeleted, "/a".into())]);
     assert_eq!(table.modes(1, "/a"), PERSISTENT);
     assert_eq!(table.modes(2, "/a"), 0);
 }
@@ -54,10 +48,7 @@ fn recursive_watches_see_descendants_but_no_lists() {
             (1, NodeChildrenChanged, "/a".into()),
         ]
     );
-    assert_eq!(
-        events(&mut table, DataChanged, "/ab"),
-        [(2, NodeDataChanged, "/ab".into())]
-    );
+    assert_eq!(events(&mut table, DataChanged, "/ab"), [(2, NodeDataChanged, "/ab".into())]);
 }
 
 #[test]
@@ -65,10 +56,7 @@ fn persistent_watches_stay_until_removed() {
     let mut table = WatchTable::new(0);
     table.add(1, "/a", PERSISTENT);
     for _ in 0..2 {
-        assert_eq!(
-            events(&mut table, Created, "/a"),
-            [(1, NodeCreated, "/a".into())]
-        );
+        assert_eq!(events(&mut table, Created, "/a"), [(1, NodeCreated, "/a".into())]);
         let told = events(&mut table, Created, "/a/b");
         assert_eq!(told, [(1, NodeChildrenChanged, "/a".into())]);
     }
@@ -122,9 +110,7 @@ fn a_herd_is_told_in_one_pass_and_leaves_nothing_behind() {
 fn whatever_happens_both_directions_agree() {
     let mut state = 1u64;
     let mut draw = |bound: u64| {
-        state = state
-            .wrapping_mul(0x5851_F42D_4C95_7F2D)
-            .wrapping_add(0x1405_7B7E_F767_814F);
+        state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
         (state >> 33) % bound
     };
     let paths = ["/", "/a", "/a/b", "/a/b/c", "/d"];

@@ -99,7 +99,7 @@ fn requested_lists_are_checked() {
     let invalid: [Vec<AclEntry<'_>>; 9] = [
         vec![],
         vec![entry(31, None, Some("x"))],
-        vec![entry(31, Some(WORLD), None)],
+        vec![entry(31, Some("nope"), None)],
         vec![entry(31, Some(WORLD), Some("somebody"))],
         vec![entry(31, Some(SUPER), Some(""))],
         vec![entry(31, Some("sasl"), Some("u"))],
@@ -111,6 +111,11 @@ fn requested_lists_are_checked() {
         assert_eq!(policy.fix_up(Some(&list), &ids()), Err(ErrorCode::InvalidAcl), "{list:?}");
     }
     assert_eq!(policy.fix_up(None, &ids()), Err(ErrorCode::InvalidAcl));
+    for scheme in [WORLD, DIGEST, IP] {
+        let list = [entry(31, Some(scheme), None)];
+        let error = Err(ErrorCode::MarshallingError);
+        assert_eq!(policy.fix_up(Some(&list), &ids()), error, "a null identity of {scheme}");
+    }
     let list = [
         entry(1, Some(IP), Some("1.2.3.4")),
         entry(31, Some(WORLD), Some(ANYONE)),

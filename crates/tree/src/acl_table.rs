@@ -54,6 +54,12 @@ impl AclTable {
         number
     }
 
+    /// Counts one more node with a list in use.
+    pub fn acquire_again(&mut self, number: u32) -> u32 {
+        self.slots[number as usize].nodes += 1;
+        number
+    }
+
     /// Counts one node less.
     pub fn release(&mut self, number: u32) {
         let slot = &mut self.slots[number as usize];

@@ -3,15 +3,15 @@
 //! tolerant rules of the storage-format reference, 3.6, say what to do.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use oxikeeper_proto::stat::NodeKind;
 use oxikeeper_proto::txn::{DeleteTxn, SetAclTxn, SetDataTxn};
 use oxikeeper_proto::{Acl, SessionId, Txn, TxnHeader, Zxid, path};
 
 use crate::change::{Applied, ChangeKind, ChangeList, Outcome};
+use crate::digest::Content;
 use crate::node::Node;
-use crate::nodes::NodeId;
+use crate::nodes::{Family, NodeId, ROOT};
 use crate::record::Record;
 use crate::tree::Tree;
 
@@ -40,8 +40,7 @@ impl Tree {
         txn: &Txn<'_>,
         changes: &mut ChangeList,
     ) -> Applied {
-        let origin =
-            Origin { session: header.session, zxid: header.zxid, time_ms: header.time_ms };
+        let origin = Origin { session: header.session, zxid: header.zxid, time_ms: header.time_ms };
         let outcome = if txn.is_failed_multi() {
             Outcome::None
         } else {
@@ -51,12 +50,7 @@ impl Tree {
         Applied { outcome, digest: self.digest }
     }
 
-    fn apply_one(
-        &mut self,
-        origin: Origin,
-        txn: &Txn<'_>,
-        changes: &mut ChangeList,
-    ) -> Outcome {
+    fn apply_one(&mut self, origin: Origin, txn: &Txn<'_>, changes: &mut ChangeList) -> Outcome {
         match txn {
             Txn::CreateSession(timeout_ms) => {
                 self.sessions.insert(origin.session, *timeout_ms);
@@ -97,131 +91,129 @@ impl Tree {
         }
     }
 
-    fn create(
-        &mut self,
-        origin: Origin,
-        create: Create<'_>,
-        changes: &mut ChangeList,
-    ) -> Outcome {
+    fn create(&mut self, origin: Origin, create: Create<'_>, changes: &mut ChangeList) -> Outcome {
         let Create { path, data, acl, kind, parent_cversion } = create;
-        let Some((parent_path, name)) = path::split(path) else { return Outcome::Missing };
+        let Some((parent_path, name)) = split(path) else { return Outcome::Missing };
         let Some(parent) = self.nodes.find(parent_path) else { return Outcome::Missing };
-        let existing = self.nodes.find(path);
-        self.before_change(parent);
-        self.take_out(parent_or_root(parent_path), parent);
-        let acl_number = match existing {
-            Some(_) => None,
-            None => Some(self.acls.acquire(acl)),
-        };
-        if let Some(acl) = acl_number {
-            let czxid = origin.zxid.raw();
-            let record = Record {
-                name,
-                data,
-                acl,
-                owner: kind.to_owner(),
-                czxid,
-                mzxid: czxid,
-                ctime: origin.time_ms,
-                mtime: origin.time_ms,
-                version: 0,
-                aversion: 0,
-            };
-            let id = self.nodes.insert(parent, path, &record);
-            self.after_insert(id);
-            self.index_kind(id, record.owner);
-        }
-        let parent_czxid = Zxid::new(self.nodes.record(parent).czxid);
-        let family = self.nodes.family_mut(parent, parent_czxid);
-        let cversion = match parent_cversion {
-            -1 => family.cversion.wrapping_add(1),
-            given => given,
-        };
-        // Monotone, so that replaying an older create changes nothing; in the sense that wraps.
-        if cversion.wrapping_sub(family.cversion) > 0 {
-            family.cversion = cversion;
-            family.pzxid = origin.zxid;
-        }
-        self.count_in(parent_or_root(parent_path), parent);
-        match existing {
+        let hash = self.nodes.hash(path);
+        let existing = self.nodes.find_hashed(path, hash);
+        let outcome = match existing {
+            // Its ACL may have been missing from the snapshot (ZOOKEEPER-4846).
             Some(id) => {
-                // Its ACL may have been missing from the snapshot (ZOOKEEPER-4846).
                 self.replace_acl(id, acl, |record| record.aversion);
                 Outcome::Missing
             }
             None => {
-                let id = self.nodes.find(path).expect("it was just inserted");
+                let czxid = origin.zxid.raw();
+                let record = Record {
+                    name,
+                    data,
+                    acl: self.acls.acquire(acl),
+                    owner: kind.to_owner(),
+                    czxid,
+                    mzxid: czxid,
+                    ctime: origin.time_ms,
+                    mtime: origin.time_ms,
+                    version: 0,
+                    aversion: 0,
+                };
+                let id = self.nodes.insert(parent, hash, &record);
+                self.after_insert(id);
+                self.index_kind(id, record.owner);
                 self.count_in(path, id);
-                let parent_acl = self.acls.get(self.nodes.record(parent).acl);
-                let acl = self.acls.get(self.nodes.record(id).acl);
-                changes.push(ChangeKind::Created, origin.zxid, path, acl, parent_acl);
-                self.quota_created(path, data.map_or(0, <[u8]>::len));
+                self.note(ChangeKind::Created, origin.zxid, path, (id, parent), changes);
                 Outcome::Created { stat: Node::new(self, id).stat() }
             }
+        };
+        self.change_family(parent_path, parent, |family| {
+            let cversion = match parent_cversion {
+                -1 => family.cversion.wrapping_add(1),
+                given => given,
+            };
+            // Monotone, so that replaying an older create changes nothing; in the sense that wraps.
+            if cversion.wrapping_sub(family.cversion) > 0 {
+                family.cversion = cversion;
+                family.pzxid = origin.zxid;
+            }
+        });
+        // Last: it may rewrite the data of this very node, and the reply's stat is from before.
+        if existing.is_none() {
+            self.quota_created(path, data.map_or(0, <[u8]>::len));
+        }
+        outcome
+    }
+
+    /// Changes what a parent knows of its children, and the digest with it.
+    fn change_family(&mut self, path: &str, id: NodeId, change: impl FnOnce(&mut Family)) {
+        self.before_change(id);
+        let before = self.nodes.persisted(id);
+        change(self.nodes.family_mut(id, before.czxid));
+        let after = self.nodes.persisted(id);
+        if self.options.digest_enabled
+            && after != before
+            && let Some(content) = Content::of(path, self.nodes.record(id).data)
+        {
+            let digest = self.digest.wrapping_sub(content.digest(&before));
+            self.digest = digest.wrapping_add(content.digest(&after));
         }
     }
 
+    /// Tells of a change of a node under a parent.
+    fn note(
+        &self,
+        kind: ChangeKind,
+        zxid: Zxid,
+        path: &str,
+        (id, parent): (NodeId, NodeId),
+        changes: &mut ChangeList,
+    ) {
+        let acl = self.acls.get(self.nodes.record(id).acl);
+        let parent_acl = self.acls.get(self.nodes.record(parent).acl);
+        changes.push(kind, zxid, path, acl, parent_acl);
+    }
+
     fn delete(&mut self, origin: Origin, path: &str, changes: &mut ChangeList) -> Outcome {
-        let Some((parent_path, _)) = path::split(path) else { return Outcome::Missing };
+        let Some((parent_path, _)) = split(path) else { return Outcome::Missing };
         let Some(parent) = self.nodes.find(parent_path) else { return Outcome::Missing };
-        let node = self.nodes.find(path).filter(|&id| id != parent);
+        let node = self.nodes.find(path);
         if let Some(id) = node {
-            self.delete_below(id, path);
-            self.before_change(id);
+            self.delete_below(origin.zxid, id);
+            self.note(ChangeKind::Deleted, origin.zxid, path, (id, parent), changes);
+            self.remove(origin.zxid, path, id);
         }
-        self.before_change(parent);
-        self.take_out(parent_or_root(parent_path), parent);
-        let parent_czxid = Zxid::new(self.nodes.record(parent).czxid);
-        let family = self.nodes.family_mut(parent, parent_czxid);
-        family.pzxid = family.pzxid.max(origin.zxid);
-        if let Some(id) = node {
-            self.take_out(path, id);
-            let record = self.nodes.record(id);
-            let (owner, acl_number) = (record.owner, record.acl);
-            let bytes = record.data.map_or(0, <[u8]>::len);
-            let acl = Arc::clone(self.acls.get(acl_number));
-            self.unindex_kind(id, owner);
-            self.nodes.remove(id);
-            self.forget_acl(id, acl_number);
-            let parent_acl = self.acls.get(self.nodes.record(parent).acl);
-            changes.push(ChangeKind::Deleted, origin.zxid, path, &acl, parent_acl);
-            self.quota_deleted(path, bytes);
-        }
-        let parent = self.nodes.find(parent_path).expect("a parent outlives its child");
-        self.count_in(parent_or_root(parent_path), parent);
+        self.change_family(parent_path, parent, |family| {
+            family.pzxid = family.pzxid.max(origin.zxid);
+        });
         if node.is_some() { Outcome::Deleted } else { Outcome::Missing }
+    }
+
+    /// Takes a childless node out of everything. Its parent's stat stays as it is.
+    fn remove(&mut self, zxid: Zxid, path: &str, id: NodeId) {
+        self.before_change(id);
+        self.take_out(path, id);
+        let Record { owner, acl, czxid, data, .. } = self.nodes.record(id);
+        let bytes = data.map_or(0, <[u8]>::len);
+        self.unindex_kind(id, owner);
+        self.nodes.remove(id);
+        self.forget_acl(id, acl, Zxid::new(czxid), zxid);
+        self.quota_deleted(path, bytes);
     }
 
     /// Removes what is below a node that is to be deleted. Only a replayed log can ask for that:
     /// the children in the snapshot belong to a later node of the same path, whose creation and
     /// theirs the log is yet to bring.
-    fn delete_below(&mut self, id: NodeId, path: &str) {
+    fn delete_below(&mut self, zxid: Zxid, id: NodeId) {
         let mut below: Vec<NodeId> = Vec::new();
         let mut open = vec![id];
         while let Some(id) = open.pop() {
-            for child in self.nodes.children(id) {
-                below.push(child);
-                open.push(child);
-            }
+            below.extend(self.nodes.children(id));
+            open.extend(self.nodes.children(id));
         }
-        if below.is_empty() {
-            return;
-        }
-        self.before_change(id);
-        self.take_out(path, id);
+        // Children stand behind their parents.
         for id in below.into_iter().rev() {
             let path = self.nodes.path(id);
-            self.before_change(id);
-            let parent = self.nodes.parent(id);
-            self.before_change(parent);
-            self.take_out(&path, id);
-            let record = self.nodes.record(id);
-            let (owner, acl_number) = (record.owner, record.acl);
-            self.unindex_kind(id, owner);
-            self.nodes.remove(id);
-            self.forget_acl(id, acl_number);
+            self.remove(zxid, &path, id);
         }
-        self.count_in(path, id);
     }
 
     fn set_data(
@@ -241,12 +233,11 @@ impl Tree {
             record.mtime = origin.time_ms;
         });
         self.count_in(path, id);
-        let acl = self.acls.get(self.nodes.record(id).acl);
-        let parent = self.nodes.find(path::parent(path)).unwrap_or(id);
-        let parent_acl = self.acls.get(self.nodes.record(parent).acl);
-        changes.push(ChangeKind::DataChanged, origin.zxid, path, acl, parent_acl);
+        let parent = if id == ROOT { id } else { self.nodes.parent(id) };
+        self.note(ChangeKind::DataChanged, origin.zxid, path, (id, parent), changes);
+        let stat = Node::new(self, id).stat();
         self.quota_set(path, bytes_before, body.data.map_or(0, <[u8]>::len));
-        Outcome::DataSet { stat: Node::new(self, id).stat() }
+        Outcome::DataSet { stat }
     }
 
     fn set_acl(&mut self, body: &SetAclTxn<'_>) -> Outcome {
@@ -259,12 +250,7 @@ impl Tree {
     }
 
     /// Gives a node another ACL. The caller accounts for the digest if the stat changes.
-    fn replace_acl(
-        &mut self,
-        id: NodeId,
-        acl: &[Acl],
-        aversion: impl FnOnce(&Record<'_>) -> i32,
-    ) {
+    fn replace_acl(&mut self, id: NodeId, acl: &[Acl], aversion: impl FnOnce(&Record<'_>) -> i32) {
         self.before_change(id);
         let new = self.acls.acquire(acl);
         let old = self.nodes.record(id).acl;
@@ -315,6 +301,8 @@ impl Tree {
     }
 }
 
-fn parent_or_root(parent: &str) -> &str {
-    if parent.is_empty() { path::ROOT } else { parent }
+/// Parent and name of a path that a node other than the root can have. Prep lets no other one
+/// through, but a file is what its writer made it.
+pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
+    path::split(path).filter(|&(parent, name)| !name.is_empty() && parent != path::ROOT)
 }

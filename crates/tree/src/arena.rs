@@ -1,8 +1,8 @@
 //! Memory for records: byte blocks of a few sizes, carved out of 64 KiB chunks.
 //!
-//! A block is named by a 32-bit handle: chunk number and slot. Freed blocks of a size form a list
-//! through their own first bytes, so bookkeeping costs nothing per block. A record too long for
-//! the classes has a chunk to itself.
+//! A block is named by a 32-bit handle: chunk and slot. Freed blocks of a chunk form a list through
+//! their own first bytes, so bookkeeping costs nothing per block; a chunk whose last block is freed
+//! goes back to the allocator. A record too long for the classes has an allocation to itself.
 
 /// Names a block. Valid until it is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,41 +12,80 @@ impl Handle {
     /// No block.
     pub const NONE: Handle = Handle(u32::MAX);
 
-    fn new(chunk: usize, slot: usize) -> Handle {
-        let chunk = u32::try_from(chunk).expect("chunk numbers are bounded");
-        assert!(chunk < CHUNK_COUNT_MAX, "the tree holds {CHUNK_COUNT_MAX} chunks of records");
-        Handle((chunk << SLOT_BITS) | slot as u32)
-    }
-
-    fn chunk(self) -> usize {
-        (self.0 >> SLOT_BITS) as usize
-    }
-
-    fn slot(self) -> usize {
-        (self.0 & ((1 << SLOT_BITS) - 1)) as usize
+    fn place(self) -> Place {
+        if self.0 & LARGE != 0 {
+            Place::Large((self.0 & !LARGE) as usize)
+        } else {
+            let (chunk, slot) = (self.0 >> SLOT_BITS, self.0 & ((1 << SLOT_BITS) - 1));
+            Place::Slot { chunk: chunk as usize, slot: slot as u16 }
+        }
     }
 }
 
+/// What a handle says.
+enum Place {
+    /// A block of a chunk.
+    Slot { chunk: usize, slot: u16 },
+    /// A record of its own.
+    Large(usize),
+}
+
 const CHUNK_BYTES: usize = 64 * 1024;
-const SLOT_BITS: u32 = 12;
-const CHUNK_COUNT_MAX: u32 = (1 << (32 - SLOT_BITS)) - 1;
-/// Blocks come in steps of 16 bytes up to here.
+/// Enough for the smallest blocks.
+const SLOT_BITS: u32 = 11;
+/// Marks the handle of a record of its own.
+const LARGE: u32 = 1 << 31;
+/// 64 GiB of records, those of their own not counted.
+const CHUNK_COUNT_MAX: usize = 1 << (31 - SLOT_BITS);
+/// Blocks come in steps of 16 bytes from here
+const FINE_MIN: usize = 32;
+/// up to here,
 const FINE_MAX: usize = 512;
-/// And in steps of an eighth up to here; beyond, a block has its own chunk.
+/// and in steps of an eighth up to here.
 const CLASS_MAX: usize = 8192;
+/// No slot.
+const NO_SLOT: u16 = u16::MAX;
 
 #[derive(Debug)]
 struct Chunk {
     bytes: Box<[u8]>,
     block_bytes: u32,
+    /// Its place among the chunks with room of its class; meaningless if it has none.
+    roomy_at: u32,
+    /// Blocks in use.
+    used: u16,
+    /// The first slot that was never used.
+    fresh: u16,
+    /// The slot freed last.
+    free: u16,
 }
 
+impl Chunk {
+    fn slots(&self) -> u16 {
+        (CHUNK_BYTES / self.block_bytes as usize) as u16
+    }
+
+    fn has_room(&self) -> bool {
+        self.used < self.slots()
+    }
+
+    fn block(&self, slot: u16) -> &[u8] {
+        let size = self.block_bytes as usize;
+        &self.bytes[usize::from(slot) * size..][..size]
+    }
+
+    fn block_mut(&mut self, slot: u16) -> &mut [u8] {
+        let size = self.block_bytes as usize;
+        &mut self.bytes[usize::from(slot) * size..][..size]
+    }
+}
+
+/// Blocks of one size.
 #[derive(Debug)]
 struct Class {
     block_bytes: usize,
-    free: Handle,
-    /// The chunk that has slots never used yet, and the first of them.
-    fresh: Option<(usize, usize)>,
+    /// Its chunks that have room.
+    roomy: Vec<usize>,
 }
 
 /// See the module's head.
@@ -55,105 +94,163 @@ pub(crate) struct Arena {
     chunks: Vec<Chunk>,
     free_chunks: Vec<usize>,
     classes: Vec<Class>,
+    large: Vec<Box<[u8]>>,
+    free_large: Vec<usize>,
 }
 
 impl Arena {
     pub fn new() -> Arena {
-        let class = |block_bytes| Class { block_bytes, free: Handle::NONE, fresh: None };
-        let mut classes: Vec<Class> = (1..=FINE_MAX / 16).map(|step| class(step * 16)).collect();
+        let class = |block_bytes| Class { block_bytes, roomy: Vec::new() };
+        let mut classes: Vec<Class> = (FINE_MIN..=FINE_MAX).step_by(16).map(class).collect();
         let mut size = FINE_MAX;
         while size < CLASS_MAX {
             size = (size + size / 8).next_multiple_of(16).min(CLASS_MAX);
             classes.push(class(size));
         }
-        Arena { chunks: Vec::new(), free_chunks: Vec::new(), classes }
+        let (chunks, free_chunks) = (Vec::new(), Vec::new());
+        Arena { chunks, free_chunks, classes, large: Vec::new(), free_large: Vec::new() }
     }
 
     /// Stores a record; the block may be longer than it.
     pub fn store(&mut self, record: &[u8]) -> Handle {
-        let handle = match self.class_of(record.len()) {
-            Some(class) => self.take(class),
-            None => {
-                let chunk = self.add_chunk(record.len(), record.len());
-                Handle::new(chunk, 0)
-            }
-        };
-        self.block_mut(handle)[..record.len()].copy_from_slice(record);
-        handle
+        match self.class_of(record.len()) {
+            Some(class) => self.store_in(class, record),
+            None => self.store_large(record.into()),
+        }
     }
 
     /// The block of a handle; a record says itself where it ends.
     pub fn block(&self, handle: Handle) -> &[u8] {
-        let chunk = &self.chunks[handle.chunk()];
-        let size = chunk.block_bytes as usize;
-        &chunk.bytes[handle.slot() * size..][..size]
+        match handle.place() {
+            Place::Slot { chunk, slot } => self.chunks[chunk].block(slot),
+            Place::Large(number) => &self.large[number],
+        }
     }
 
     /// Gives a block back.
     pub fn free(&mut self, handle: Handle) {
-        let size = self.chunks[handle.chunk()].block_bytes as usize;
-        match self.class_of(size) {
-            Some(class) if self.chunks[handle.chunk()].bytes.len() > size => {
-                let next = std::mem::replace(&mut self.classes[class].free, handle);
-                self.block_mut(handle)[..4].copy_from_slice(&next.0.to_le_bytes());
-            }
-            _ => {
-                self.chunks[handle.chunk()].bytes = Box::default();
-                self.free_chunks.push(handle.chunk());
+        match handle.place() {
+            Place::Slot { chunk, slot } => self.free_slot(chunk, slot),
+            Place::Large(number) => {
+                self.large[number] = Box::default();
+                self.free_large.push(number);
             }
         }
     }
 
-    fn take(&mut self, class: usize) -> Handle {
-        let free = self.classes[class].free;
-        if free != Handle::NONE {
-            let block = self.block(free);
-            let next = u32::from_le_bytes([block[0], block[1], block[2], block[3]]);
-            self.classes[class].free = Handle(next);
-            return free;
-        }
-        let size = self.classes[class].block_bytes;
-        let (chunk, slot) = match self.classes[class].fresh {
-            Some(place) => place,
-            None => (self.add_chunk(CHUNK_BYTES, size), 0),
-        };
-        let more = (slot + 2) * size <= CHUNK_BYTES;
-        self.classes[class].fresh = more.then_some((chunk, slot + 1));
-        Handle::new(chunk, slot)
+    /// Blocks in use.
+    pub fn used(&self) -> usize {
+        let small: usize = self.chunks.iter().map(|chunk| usize::from(chunk.used)).sum();
+        small + self.large.len() - self.free_large.len()
     }
 
-    fn add_chunk(&mut self, bytes: usize, block_bytes: usize) -> usize {
-        let chunk = Chunk {
-            bytes: vec![0; bytes].into_boxed_slice(),
-            block_bytes: u32::try_from(block_bytes).expect("records are bounded by the frame"),
+    fn store_large(&mut self, record: Box<[u8]>) -> Handle {
+        let number = match self.free_large.pop() {
+            Some(number) => {
+                self.large[number] = record;
+                number
+            }
+            None => {
+                self.large.push(record);
+                self.large.len() - 1
+            }
         };
-        match self.free_chunks.pop() {
+        let number = u32::try_from(number).expect("there are fewer records than node numbers");
+        assert!(number < !LARGE, "the tree holds {} large records", !LARGE);
+        Handle(LARGE | number)
+    }
+
+    fn store_in(&mut self, class: usize, record: &[u8]) -> Handle {
+        let number = match self.classes[class].roomy.last() {
+            Some(&number) => number,
+            None => self.add_chunk(class),
+        };
+        let chunk = &mut self.chunks[number];
+        let slot = match chunk.free {
+            NO_SLOT => {
+                chunk.fresh += 1;
+                chunk.fresh - 1
+            }
+            slot => {
+                let block = chunk.block(slot);
+                chunk.free = u16::from_le_bytes([block[0], block[1]]);
+                slot
+            }
+        };
+        chunk.used += 1;
+        chunk.block_mut(slot)[..record.len()].copy_from_slice(record);
+        if !chunk.has_room() {
+            self.classes[class].roomy.pop();
+        }
+        Handle((number as u32) << SLOT_BITS | u32::from(slot))
+    }
+
+    fn free_slot(&mut self, number: usize, slot: u16) {
+        let chunk = &mut self.chunks[number];
+        let had_room = chunk.has_room();
+        let next = std::mem::replace(&mut chunk.free, slot);
+        chunk.block_mut(slot)[..2].copy_from_slice(&next.to_le_bytes());
+        chunk.used -= 1;
+        let unused = chunk.used == 0;
+        let size = chunk.block_bytes as usize;
+        let class = self.class_of(size).expect("blocks of chunks have a class");
+        if !had_room {
+            self.add_roomy(class, number);
+        }
+        // The last one with room stays, or a block stored and freed in turn would cost a chunk.
+        if unused && self.classes[class].roomy.len() > 1 {
+            self.release_chunk(class, number);
+        }
+    }
+
+    fn add_roomy(&mut self, class: usize, number: usize) {
+        let roomy = &mut self.classes[class].roomy;
+        self.chunks[number].roomy_at = u32::try_from(roomy.len()).expect("chunks are bounded");
+        roomy.push(number);
+    }
+
+    fn release_chunk(&mut self, class: usize, number: usize) {
+        let at = self.chunks[number].roomy_at;
+        let roomy = &mut self.classes[class].roomy;
+        let removed = roomy.swap_remove(at as usize);
+        assert_eq!(removed, number, "a chunk knows its place");
+        if let Some(&moved) = roomy.get(at as usize) {
+            self.chunks[moved].roomy_at = at;
+        }
+        self.chunks[number].bytes = Box::default();
+        self.free_chunks.push(number);
+    }
+
+    fn add_chunk(&mut self, class: usize) -> usize {
+        let block_bytes = self.classes[class].block_bytes as u32;
+        let bytes = vec![0; CHUNK_BYTES].into_boxed_slice();
+        let (used, fresh, free) = (0, 0, NO_SLOT);
+        let chunk = Chunk { bytes, block_bytes, roomy_at: 0, used, fresh, free };
+        let number = match self.free_chunks.pop() {
             Some(number) => {
                 self.chunks[number] = chunk;
                 number
             }
             None => {
+                assert!(self.chunks.len() < CHUNK_COUNT_MAX, "the tree holds 64 GiB of records");
                 self.chunks.push(chunk);
                 self.chunks.len() - 1
             }
-        }
+        };
+        self.add_roomy(class, number);
+        number
     }
 
     fn class_of(&self, len: usize) -> Option<usize> {
+        const FINE_CLASSES: usize = (FINE_MAX - FINE_MIN) / 16 + 1;
         if len <= FINE_MAX {
-            Some(len.max(1).div_ceil(16) - 1)
+            Some(len.saturating_sub(FINE_MIN).div_ceil(16))
         } else if len <= CLASS_MAX {
-            let coarse = &self.classes[FINE_MAX / 16..];
-            Some(FINE_MAX / 16 + coarse.partition_point(|class| class.block_bytes < len))
+            let coarse = &self.classes[FINE_CLASSES..];
+            Some(FINE_CLASSES + coarse.partition_point(|class| class.block_bytes < len))
         } else {
             None
         }
-    }
-
-    fn block_mut(&mut self, handle: Handle) -> &mut [u8] {
-        let chunk = &mut self.chunks[handle.chunk()];
-        let size = chunk.block_bytes as usize;
-        &mut chunk.bytes[handle.slot() * size..][..size]
     }
 }
 
@@ -161,35 +258,94 @@ impl Arena {
 mod tests {
     use super::*;
 
+    const LENGTHS: [usize; 15] =
+        [0, 1, 31, 32, 33, 48, 49, 512, 513, 600, 4096, 8191, 8192, 8193, 100_000];
+
+    fn record(len: usize) -> Vec<u8> {
+        vec![(len % 251) as u8; len]
+    }
+
+    impl Arena {
+        fn chunks_in_use(&self) -> usize {
+            self.chunks.len() - self.free_chunks.len()
+        }
+    }
+
     #[test]
     fn blocks_keep_their_bytes_and_are_used_again() {
         let mut arena = Arena::new();
-        let lengths = [1, 15, 16, 17, 511, 512, 513, 600, 4096, 8191, 8192, 8193, 100_000];
-        let record = |len: usize| vec![(len % 251) as u8; len];
-        let handles: Vec<_> = lengths.iter().map(|&len| arena.store(&record(len))).collect();
-        for (&handle, &len) in handles.iter().zip(&lengths) {
-            assert_eq!(&arena.block(handle)[..len], record(len));
-        }
+        let mut handles: Vec<_> = LENGTHS.iter().map(|&len| arena.store(&record(len))).collect();
         let chunks = arena.chunks.len();
         for _ in 0..3 {
-            handles.iter().for_each(|&handle| arena.free(handle));
-            for &len in &lengths {
-                let handle = arena.store(&record(len));
+            for (&handle, &len) in handles.iter().zip(&LENGTHS) {
                 assert_eq!(&arena.block(handle)[..len], record(len));
             }
+            handles.iter().for_each(|&handle| arena.free(handle));
+            assert_eq!(arena.used(), 0);
+            handles = LENGTHS.iter().map(|&len| arena.store(&record(len))).collect();
             assert_eq!(arena.chunks.len(), chunks, "freed blocks serve again");
+            assert_eq!(arena.large.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_block_is_hardly_longer_than_its_record() {
+        let mut arena = Arena::new();
+        for len in 0..=CLASS_MAX {
+            let handle = arena.store(&record(len));
+            let block = arena.block(handle).len();
+            assert!(block >= len && block <= FINE_MIN.max(len + 15).max(len * 9 / 8 + 16));
         }
     }
 
     #[test]
     fn a_chunk_is_used_to_its_end() {
         let mut arena = Arena::new();
-        let handles: Vec<_> = (0..4096u32).map(|i| arena.store(&i.to_le_bytes())).collect();
+        let store = |i: u32| (i, arena.store(&i.to_le_bytes()));
+        let handles: Vec<_> = (0..2048).map(store).collect();
         assert_eq!(arena.chunks.len(), 1);
-        for (i, &handle) in handles.iter().enumerate() {
-            assert_eq!(arena.block(handle)[..4], (i as u32).to_le_bytes());
+        for (i, handle) in handles {
+            assert_eq!(arena.block(handle)[..4], i.to_le_bytes());
         }
         arena.store(&[0; 16]);
         assert_eq!(arena.chunks.len(), 2);
+    }
+
+    #[test]
+    fn empty_chunks_go_back() {
+        let mut arena = Arena::new();
+        let handles: Vec<_> = (0..50_000).map(|_| arena.store(&[1; 100])).collect();
+        assert!(arena.chunks_in_use() > 80);
+        // In an order that empties many chunks late and together.
+        for step in 0..handles.len() {
+            arena.free(handles[step * 7919 % handles.len()]);
+        }
+        assert_eq!(arena.chunks_in_use(), 1, "one stays for the next block");
+        assert_eq!(arena.used(), 0);
+    }
+
+    #[test]
+    fn random_stores_and_frees_disturb_nobody() {
+        let mut arena = Arena::new();
+        let mut held: Vec<(Handle, Vec<u8>)> = Vec::new();
+        let mut random = 1u64;
+        for step in 0..200_000u64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = (random >> 33) as usize;
+            // Waves of more stores, then more frees.
+            if held.is_empty() || number % 100 < if step / 20_000 % 2 == 0 { 60 } else { 40 } {
+                let len = number % [40, 200, 9000][number % 3];
+                let bytes: Vec<u8> = (0..len).map(|at| (number + at) as u8).collect();
+                held.push((arena.store(&bytes), bytes));
+            } else {
+                let (handle, bytes) = held.swap_remove(number % held.len());
+                assert_eq!(&arena.block(handle)[..bytes.len()], bytes);
+                arena.free(handle);
+            }
+            assert_eq!(arena.used(), held.len());
+        }
+        for (handle, bytes) in held {
+            assert_eq!(&arena.block(handle)[..bytes.len()], bytes);
+        }
     }
 }

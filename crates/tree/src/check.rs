@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use oxikeeper_proto::SessionId;
 use oxikeeper_proto::stat::NodeKind;
-use oxikeeper_proto::{SessionId, path};
 
 use crate::acl_table;
 use crate::node::Node;
 use crate::nodes::{NodeId, ROOT};
-use crate::tree::Tree;
+use crate::tree::{Tree, path_letters};
 
 impl Tree {
     /// Checks the whole structure against itself.
@@ -29,8 +29,7 @@ impl Tree {
             seen += 1;
             digest = digest.wrapping_add(self.digest_of(&path, id));
             let record = self.nodes.record(id);
-            let path_len = if path == path::ROOT { 0 } else { path.len() };
-            size += (record.data.map_or(0, <[u8]>::len) + path_len) as u64;
+            size += (record.data.map_or(0, <[u8]>::len) + path_letters(&path, id)) as u64;
             *acl_counts.entry(record.acl).or_default() += 1;
             let node = Node::new(self, id);
             match node.kind() {
@@ -45,6 +44,7 @@ impl Tree {
             }
             open.extend(children);
         }
+        self.nodes.check();
         assert_eq!(seen, self.node_count(), "every node hangs in the tree");
         assert_eq!(digest, self.digest, "the digest is the sum of the nodes'");
         assert_eq!(size, self.data_size, "the size is the sum of the nodes'");

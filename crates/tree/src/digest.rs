@@ -39,12 +39,31 @@ pub fn node_digest(content_crc: u32, content_len: u64, stat: &StatPersisted) -> 
     u64::from(hasher.finalize())
 }
 
+/// A node's content, summed up once for digests with one stat and another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content {
+    crc: u32,
+    len: u64,
+}
+
+impl Content {
+    /// `None` for a node that does not take part.
+    pub fn of(path: &str, data: Option<&[u8]>) -> Option<Content> {
+        if !counts_in_digest(path) {
+            return None;
+        }
+        let path_len = if path == "/" { 0 } else { path.len() };
+        let len = path_len + data.map_or(0, <[u8]>::len);
+        Some(Content { crc: content_crc(path, data), len: len as u64 })
+    }
+
+    /// The node's digest with this stat.
+    pub fn digest(self, stat: &StatPersisted) -> u64 {
+        node_digest(self.crc, self.len, stat)
+    }
+}
+
 /// Digest of one node, 0 if it does not take part.
 pub(crate) fn digest_at(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u64 {
-    if !counts_in_digest(path) {
-        return 0;
-    }
-    let path_len = if path == "/" { 0 } else { path.len() };
-    let content_len = path_len + data.map_or(0, <[u8]>::len);
-    node_digest(content_crc(path, data), content_len as u64, stat)
+    Content::of(path, data).map_or(0, |content| content.digest(stat))
 }

@@ -2,7 +2,7 @@
 //! [`Tree::apply`] alone.
 //!
 //! Compact: a node is a 24-byte entry, a packed immutable record with its last name and data, and
-//! four to nine bytes of an index from the hash of its full path. Paths are never stored.
+//! six to twelve bytes of an index from the hash of its full path. Paths are never stored.
 //!
 //! Pure: no clock, socket, file, thread or randomness.
 
@@ -29,5 +29,5 @@ pub use loader::{LoadError, TreeLoader};
 pub use node::Node;
 pub use quota::{Quota, QuotaValues};
 pub use restore::Restore;
-pub use snapshot::SnapshotWalk;
+pub use snapshot::{SnapshotWalk, WALK_BYTES};
 pub use tree::{Tree, TreeOptions};

@@ -7,6 +7,7 @@ use oxikeeper_proto::{Acl, SessionId, Zxid, path};
 use thiserror::Error;
 
 use crate::acl_table;
+use crate::apply::split;
 use crate::nodes::ROOT;
 use crate::record::Record;
 use crate::tree::{Tree, TreeOptions};
@@ -38,7 +39,8 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct TreeLoader {
     tree: Tree,
-    acls: BTreeMap<i64, Vec<Acl>>,
+    /// The snapshot's numbers of ACLs, and ours. Each counts as one node until the end.
+    acls: BTreeMap<i64, u32>,
 }
 
 impl TreeLoader {
@@ -54,13 +56,16 @@ impl TreeLoader {
 
     /// An ACL and the number by which nodes name it.
     pub fn acl(&mut self, id: i64, acl: Vec<Acl>) {
-        self.acls.insert(id, acl);
+        let number = self.tree.acls.acquire(&acl);
+        if let Some(earlier) = self.acls.insert(id, number) {
+            self.tree.acls.release(earlier);
+        }
     }
 
     /// A node; the root's path is empty.
     ///
     /// # Errors
-    /// A node before its parent, or one that is there already.
+    /// A node before its parent, one that is there already, or a path that cannot be one.
     pub fn node(
         &mut self,
         path: &str,
@@ -72,12 +77,12 @@ impl TreeLoader {
         // -1 is the open list without an entry of its own. A list that is not in the table grants
         // nothing to anybody until a later transaction sets one.
         let (acl, resolved) = match (acl_id, self.acls.get(&acl_id)) {
-            (-1, _) => (tree.acls.acquire(&[Acl::open()]), true),
-            (_, Some(acl)) => (tree.acls.acquire(acl), true),
+            (-1, _) => (tree.acls.acquire_again(acl_table::OPEN), true),
+            (_, Some(&number)) => (tree.acls.acquire_again(number), true),
             (_, None) => (tree.acls.acquire(&deny_all()), false),
         };
         let record = Record {
-            name: path::split(path).map_or("", |(_, name)| name),
+            name: split(path).map_or("", |(_, name)| name),
             data,
             acl,
             owner: stat.ephemeral_owner,
@@ -90,20 +95,23 @@ impl TreeLoader {
         };
         let id = if path.is_empty() {
             tree.take_out(path::ROOT, ROOT);
-            tree.acls.release(acl_table::OPEN);
+            tree.acls.release(tree.nodes.record(ROOT).acl);
+            tree.unresolved_acls.remove(&ROOT);
+            tree.unindex_kind(ROOT, tree.nodes.record(ROOT).owner);
             tree.nodes.replace_with(ROOT, data, |root| {
                 *root = Record { name: root.name, data: root.data, ..record };
             });
             ROOT
         } else {
             let not_a_path = || LoadError::NotAPath { path: path.to_owned() };
-            let (parent, _) = path::split(path).ok_or_else(not_a_path)?;
+            let (parent, _) = split(path).ok_or_else(not_a_path)?;
             let orphan = || LoadError::Orphan { path: path.to_owned() };
             let parent = tree.nodes.find(parent).ok_or_else(orphan)?;
-            if tree.nodes.find(path).is_some() {
+            let hash = tree.nodes.hash(path);
+            if tree.nodes.find_hashed(path, hash).is_some() {
                 return Err(LoadError::Twice { path: path.to_owned() });
             }
-            tree.nodes.insert(parent, path, &record)
+            tree.nodes.insert(parent, hash, &record)
         };
         if stat.cversion != 0 || stat.pzxid != stat.czxid {
             let family = tree.nodes.family_mut(id, stat.pzxid);
@@ -124,6 +132,9 @@ impl TreeLoader {
     /// None at present; kept for checks over the whole.
     pub fn finish(self, zxid: Zxid) -> Result<Tree, LoadError> {
         let mut tree = self.tree;
+        for number in self.acls.into_values() {
+            tree.acls.release(number);
+        }
         tree.add_system_nodes();
         tree.load_quotas();
         tree.last_zxid = zxid;

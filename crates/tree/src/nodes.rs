@@ -2,6 +2,7 @@
 //!
 //! This is structure only. What a transaction means stands in `apply`.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
@@ -101,7 +102,11 @@ impl Nodes {
         if path.is_empty() || path == path::ROOT {
             return Some(ROOT);
         }
-        let hash = self.hash(path);
+        self.find_hashed(path, self.hash(path))
+    }
+
+    /// As [`find`](Self::find) for a path other than the root's, with its [`hash`](Self::hash).
+    pub fn find_hashed(&self, path: &str, hash: u32) -> Option<NodeId> {
         self.index.find(hash, |id| self.entries.get(id).hash == hash && self.is_at(id, path))
     }
 
@@ -177,10 +182,9 @@ impl Nodes {
         }
     }
 
-    /// Adds a node under `parent`; its number comes back. Nothing of the parent changes but its
-    /// list of children.
-    pub fn insert(&mut self, parent: NodeId, path: &str, record: &Record<'_>) -> NodeId {
-        let hash = self.hash(path);
+    /// Adds a node under `parent`, with the hash of its path; its number comes back. Nothing of the
+    /// parent changes but its list of children.
+    pub fn insert(&mut self, parent: NodeId, hash: u32, record: &Record<'_>) -> NodeId {
         let record = self.store(record);
         let parent_czxid = Zxid::new(self.record(parent).czxid);
         let family = self.family_mut(parent, parent_czxid);
@@ -288,6 +292,33 @@ impl Nodes {
         path
     }
 
+    /// Checks lists, numbers and blocks against each other.
+    ///
+    /// # Panics
+    /// If anything does not agree.
+    pub fn check(&self) {
+        let used = (0..self.id_end()).filter(|&id| self.is_used(id)).count();
+        assert_eq!(used, self.len(), "the index holds every node but the root");
+        assert_eq!(used + self.free.len(), self.entries.len(), "the other numbers are free");
+        assert_eq!(self.arena.used(), used, "each node has one record");
+        let mut families = BTreeSet::new();
+        for id in (0..self.id_end()).filter(|&id| self.is_used(id)) {
+            let entry = self.entries.get(id);
+            if entry.family != NO_FAMILY {
+                assert!(families.insert(entry.family), "a family of two nodes");
+            }
+            let mut previous = NO_NODE;
+            for child in self.children(id) {
+                assert!(self.is_used(child), "a child is a node");
+                assert_eq!(self.entries.get(child).previous, previous, "children link both ways");
+                previous = child;
+            }
+        }
+        let in_use = families.len() + self.free_families.len();
+        assert_eq!(in_use, self.families.len(), "the other families are free");
+        assert!(self.free_families.iter().all(|free| !families.contains(free)));
+    }
+
     fn store(&mut self, record: &Record<'_>) -> Handle {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
@@ -304,7 +335,8 @@ impl Nodes {
         }
     }
 
-    fn hash(&self, path: &str) -> u32 {
+    /// The hash that the index goes by.
+    pub fn hash(&self, path: &str) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(path.as_bytes());
         let hash = hasher.finish();

@@ -4,7 +4,7 @@
 //! `.../zookeeper_stats`. The account is kept in the data of that node, without touching its stat.
 //! Source: client-protocol reference, 10; Apache's `StatsTrack` and `DataTree`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use oxikeeper_proto::path;
@@ -32,30 +32,56 @@ impl QuotaValues {
     /// Reads the text form: `key=value` pairs separated by `,` or `;`. What cannot be read is
     /// unlimited.
     pub fn parse(data: &[u8]) -> QuotaValues {
-        let mut values = QuotaValues::UNLIMITED;
         let text = String::from_utf8_lossy(data);
-        for pair in text.split([',', ';']) {
-            // A stray `=` may follow the value: Apache writes it for its own old parsers.
-            let mut parts = pair.split('=');
-            let (Some(key), Some(value)) = (parts.next(), parts.next()) else { continue };
-            let value = value.parse().unwrap_or(-1);
-            match key {
-                "count" => values.count = value,
-                "bytes" => values.bytes = value,
-                "countHardLimit" => values.count_hard = value,
-                "byteHardLimit" => values.bytes_hard = value,
-                _ => {}
-            }
+        let pairs = Pairs::parse(&text);
+        QuotaValues {
+            count: pairs.get(COUNT),
+            bytes: pairs.get(BYTES),
+            count_hard: pairs.get("countHardLimit"),
+            bytes_hard: pairs.get("byteHardLimit"),
         }
-        values
     }
 
     /// The text form, to the character as Apache writes it.
     pub fn to_text(&self) -> String {
-        let mut text = format!("count={},bytes={}", self.count, self.bytes);
         let hard = [("byteHardLimit", self.bytes_hard), ("countHardLimit", self.count_hard)];
+        let limits = hard.into_iter().filter(|&(_, value)| value != -1);
+        let soft = [(COUNT, self.count), (BYTES, self.bytes)];
+        Pairs(limits.chain(soft).collect()).to_text()
+    }
+}
+
+const COUNT: &str = "count";
+const BYTES: &str = "bytes";
+
+/// The text form taken apart, keys that nobody knows included: the account is written back with
+/// them.
+struct Pairs<'t>(BTreeMap<&'t str, i64>);
+
+impl<'t> Pairs<'t> {
+    fn parse(text: &'t str) -> Pairs<'t> {
+        let pair = |pair: &'t str| {
+            // A stray `=` may follow the value: Apache writes it for its own old parsers.
+            let mut parts = pair.split('=');
+            Some((parts.next()?, parts.next()?.parse().unwrap_or(-1)))
+        };
+        Pairs(text.split([',', ';']).filter_map(pair).collect())
+    }
+
+    fn get(&self, key: &str) -> i64 {
+        self.0.get(key).copied().unwrap_or(-1)
+    }
+
+    /// Adds to a number. It wraps, as Apache's does: clients can write what they like here.
+    fn add(&mut self, key: &'static str, more: i64) {
+        let sum = self.get(key).wrapping_add(more);
+        self.0.insert(key, sum);
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!("count={},bytes={}", self.get(COUNT), self.get(BYTES));
         let mut separator = "=;";
-        for (key, value) in hard.into_iter().filter(|&(_, value)| value != -1) {
+        for (&key, &value) in self.0.iter().filter(|&(&key, _)| key != COUNT && key != BYTES) {
             write!(text, "{separator}{key}={value}").expect("a string takes everything");
             separator = ";";
         }
@@ -132,7 +158,7 @@ impl Tree {
             self.quotas.roots.insert(root.to_owned());
         }
         if let Some(root) = governed(path, path::STATS_NAME) {
-            self.recount_quota(&root.to_owned());
+            self.recount_quota(root);
         }
         self.charge(path, 1, bytes as i64);
     }
@@ -173,9 +199,11 @@ impl Tree {
     fn charge(&mut self, path: &str, nodes: i64, bytes: i64) {
         let Some(root) = self.quotas.deepest(path) else { return };
         let Some(id) = self.nodes.find(&stats_path(root)) else { return };
-        let mut usage = QuotaValues::parse(self.nodes.record(id).data.unwrap_or_default());
-        usage.count += nodes;
-        usage.bytes += bytes;
+        let text = String::from_utf8_lossy(self.nodes.record(id).data.unwrap_or_default());
+        let mut usage = Pairs::parse(&text);
+        usage.add(COUNT, nodes);
+        usage.add(BYTES, bytes);
+        let usage = usage.to_text();
         self.write_usage(id, &usage);
     }
 
@@ -189,12 +217,11 @@ impl Tree {
             usage.bytes += self.nodes.record(id).data.map_or(0, <[u8]>::len) as i64;
             open.extend(self.nodes.children(id));
         }
-        self.write_usage(stats, &usage);
+        self.write_usage(stats, &usage.to_text());
     }
 
-    fn write_usage(&mut self, id: NodeId, usage: &QuotaValues) {
+    fn write_usage(&mut self, id: NodeId, text: &str) {
         self.before_change(id);
-        let text = usage.to_text();
         self.data_size -= self.nodes.record(id).data.map_or(0, <[u8]>::len) as u64;
         self.data_size += text.len() as u64;
         self.nodes.replace_with(id, Some(text.as_bytes()), |_| {});
@@ -215,5 +242,13 @@ mod tests {
         assert_eq!(plain.to_text(), "count=3,bytes=17");
         assert_eq!(QuotaValues::parse(b"count=3,bytes=17"), plain);
         assert_eq!(QuotaValues::parse(b"count=;;,nonsense"), QuotaValues::UNLIMITED);
+    }
+
+    #[test]
+    fn an_account_keeps_keys_that_are_not_its_own() {
+        let mut pairs = Pairs::parse("count=9223372036854775807,zeta=5,alpha=-1");
+        pairs.add(COUNT, 1);
+        pairs.add(BYTES, 3);
+        assert_eq!(pairs.to_text(), "count=-9223372036854775808,bytes=2=;alpha=-1;zeta=5");
     }
 }

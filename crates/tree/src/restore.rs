@@ -96,21 +96,17 @@ impl ReplayTarget for Restore {
         Ok(self.loader().node(path, data, acl_id, stat)?)
     }
 
-    fn end_snapshot(
-        &mut self,
-        zxid: Zxid,
-        digest: Option<(Zxid, u64)>,
-    ) -> Result<(), ReplayFault> {
+    fn end_snapshot(&mut self, zxid: Zxid, digest: Option<(Zxid, u64)>) -> Result<(), ReplayFault> {
         let loader = self.loader.take().expect("begin_snapshot came first");
         self.tree = loader.finish(zxid)?;
         match digest {
-            Some((at, expected)) if at == zxid && self.options.digest_enabled => {
-                if self.tree.digest() != expected {
-                    return Err(ReplayFault(format!(
-                        "its tree has the digest {}, it says {expected}",
-                        self.tree.digest()
-                    )));
-                }
+            Some((at, expected))
+                if at == zxid && self.options.digest_enabled && self.tree.digest() != expected =>
+            {
+                return Err(ReplayFault(format!(
+                    "its tree has the digest {}, it says {expected}",
+                    self.tree.digest()
+                )));
             }
             Some((at, expected)) if at > zxid => self.pending_digest = Some((at, expected)),
             _ => {}

@@ -20,6 +20,10 @@ const MAGIC: i32 = 0x5A4B_534E;
 const VERSION: i32 = 2;
 const DBID: i64 = -1;
 
+/// A call of [`Tree::walk_snapshot`] appends about so many bytes at most, plus one node and the
+/// ancestors that must go before it: it is made under a lock that writers wait for.
+pub const WALK_BYTES: usize = 1 << 20;
+
 /// A node as it was when the walk began.
 #[derive(Debug)]
 enum PreImage {
@@ -37,6 +41,18 @@ pub(crate) struct ActiveWalk {
     /// Numbers below have been written. Stored by the walker under a shared lock.
     cursor: AtomicU32,
     pre_images: BTreeMap<NodeId, PreImage>,
+}
+
+impl ActiveWalk {
+    /// Lets go of what the walk has passed. Costs as much as was kept.
+    fn forget_written(&mut self) {
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        while let Some(first) = self.pre_images.first_entry()
+            && *first.key() < cursor
+        {
+            first.remove();
+        }
+    }
 }
 
 /// A walk under way. Belongs to whoever writes the snapshot.
@@ -91,8 +107,9 @@ impl Tree {
         }
     }
 
-    /// Appends the next part of the snapshot's bytes, up to `max_nodes` nodes: header, sessions and
-    /// ACLs first, the end mark of the nodes last. True when that is written.
+    /// Appends the next part of the snapshot's bytes: header, sessions and ACLs first, the end mark
+    /// of the nodes last. True when that is written. Goes through at most `max_nodes` nodes, and
+    /// ends early once it has appended [`WALK_BYTES`].
     pub fn walk_snapshot(
         &self,
         walk: &mut SnapshotWalk,
@@ -102,7 +119,8 @@ impl Tree {
         let active = self.walk.as_ref().expect("the walk has begun and not ended");
         out.append(&mut walk.head);
         let stop = walk.cursor.saturating_add(u32::try_from(max_nodes).unwrap_or(u32::MAX));
-        while walk.cursor < walk.end.min(stop) {
+        let full = out.len().saturating_add(WALK_BYTES);
+        while walk.cursor < walk.end.min(stop) && out.len() < full {
             self.write_with_ancestors(active, walk, out);
             walk.cursor += 1;
         }
@@ -132,6 +150,7 @@ impl Tree {
             let image = PreImage::Present { parent, bytes: bytes.into_boxed_slice() };
             if let Some(walk) = &mut self.walk {
                 walk.pre_images.insert(id, image);
+                walk.forget_written();
             }
         }
     }
@@ -140,6 +159,7 @@ impl Tree {
     pub(crate) fn after_insert(&mut self, id: NodeId) {
         if let Some(walk) = &mut self.walk
             && id < walk.end
+            && id >= walk.cursor.load(Ordering::Relaxed)
         {
             walk.pre_images.entry(id).or_insert(PreImage::Absent);
         }

@@ -38,7 +38,7 @@ pub struct Tree {
     pub(crate) acls: AclTable,
     pub(crate) last_zxid: Zxid,
     pub(crate) digest: u64,
-    /// Bytes of all paths and all data.
+    /// Letters of all paths and bytes of all data.
     pub(crate) data_size: u64,
     pub(crate) sessions: BTreeMap<SessionId, i32>,
     pub(crate) ephemerals: BTreeMap<SessionId, BTreeSet<NodeId>>,
@@ -100,9 +100,7 @@ impl Tree {
                 let parent = self.nodes.find(path::parent(path)).expect("parents come first");
                 let acl = self.acls.acquire(&[acl]);
                 let record = Record { aversion, ..system_record(name, acl) };
-                self.take_out(path::parent(path), parent);
-                let id = self.nodes.insert(parent, path, &record);
-                self.count_in(path::parent(path), parent);
+                let id = self.nodes.insert(parent, self.nodes.hash(path), &record);
                 self.count_in(path, id);
             }
         }
@@ -128,7 +126,7 @@ impl Tree {
         self.nodes.len()
     }
 
-    /// Bytes of all paths and all data: Apache's `approximate_data_size`.
+    /// Letters of all paths and bytes of all data: Apache's `approximate_data_size`.
     pub fn data_size(&self) -> u64 {
         self.data_size
     }
@@ -190,15 +188,21 @@ impl Tree {
         self.unresolved_acls.len() + self.lost_acls
     }
 
-    /// Forgets a node whose ACL may be one of the unknown ones.
-    pub(crate) fn forget_acl(&mut self, id: NodeId, acl: u32) {
-        self.lost_acls += usize::from(self.unresolved_acls.remove(&id));
+    /// Forgets the ACL of a node, created by `czxid`, that the transaction `zxid` removes.
+    ///
+    /// The ACL may still be one of the unknown ones. A node younger than the transaction stands in
+    /// a snapshot that holds later changes, and the log will create it again, with its ACL. For an
+    /// older one nothing can come any more.
+    pub(crate) fn forget_acl(&mut self, id: NodeId, acl: u32, czxid: Zxid, zxid: Zxid) {
+        let unresolved = self.unresolved_acls.remove(&id);
+        self.lost_acls += usize::from(unresolved && czxid <= zxid);
         self.acls.release(acl);
     }
 
     /// Writes the ensemble's configuration into `/zookeeper/config`, locally and without a
     /// transaction, as Apache does at start. The digest does not cover it.
     pub fn set_config(&mut self, text: &[u8], version: Zxid) {
+        self.add_system_nodes();
         let config = self.nodes.find(path::CONFIG).expect("the system nodes are there");
         self.before_change(config);
         self.data_size -= self.nodes.record(config).data.map_or(0, <[u8]>::len) as u64;
@@ -230,7 +234,7 @@ impl Tree {
 
     fn size_of(&self, path: &str, id: NodeId) -> u64 {
         let data = self.nodes.record(id).data.map_or(0, <[u8]>::len);
-        (data + if id == ROOT { 0 } else { path.len() }) as u64
+        (data + path_letters(path, id)) as u64
     }
 
     /// The kind that a stored owner stands for.
@@ -269,6 +273,18 @@ impl Tree {
                 self.reapables.remove(&id);
             }
         }
+    }
+}
+
+/// Length of a path as Apache counts it: in UTF-16 units, of which each character that a path may
+/// have takes one, and with 1 for the root.
+pub(crate) fn path_letters(path: &str, id: NodeId) -> usize {
+    if id == ROOT {
+        1
+    } else if path.is_ascii() {
+        path.len()
+    } else {
+        path.chars().count()
     }
 }
 

@@ -87,6 +87,7 @@ pub fn run(dir: &Path, against: Kind, seed: u64, requests: usize) -> Outcome {
 impl Run {
     /// One connection sends some requests; then everybody comes to rest.
     fn burst(&mut self) {
+        self.closes_session = false;
         let at = self.random.below(self.pairs.len());
         let count = 1 + self.random.below(12);
         let mut burst: Vec<Sent> = Vec::new();
@@ -132,7 +133,7 @@ impl Run {
         for side in 0..2 {
             seen[side] = self.collect(at, side, burst);
         }
-        self.closes_session = burst.iter().any(|sent| sent.op == OpCode::CloseSession.to_wire());
+        self.closes_session |= burst.iter().any(|sent| sent.op == OpCode::CloseSession.to_wire());
         let context: Vec<&str> = burst.iter().map(|sent| sent.text.as_str()).collect();
         self.compare(&seen, &context.join("\n    "));
     }

@@ -87,8 +87,29 @@ impl Generator {
 
     /// The next request of a session.
     pub fn next_request(&mut self) -> Sent {
-        let choice = self.random.below(1000);
-        match choice {
+        let mut sent = self.any_request();
+        // Apache looks at ACLs and quotas as applied, not as earlier requests will leave them: what
+        // depends on either must not share a burst with what changes it.
+        let is_write = OpCode::from_wire(sent.op).is_some_and(|op| {
+            matches!(
+                op,
+                OpCode::Create
+                    | OpCode::Create2
+                    | OpCode::CreateContainer
+                    | OpCode::CreateTtl
+                    | OpCode::Delete
+                    | OpCode::SetData
+                    | OpCode::Multi
+            )
+        });
+        sent.alone |= sent.op == OpCode::SetAcl.to_wire();
+        sent.alone |= is_write && sent.text.contains("\"/q");
+        sent.alone |= sent.text.contains("/zookeeper/quota");
+        sent
+    }
+
+    fn any_request(&mut self) -> Sent {
+        match self.random.below(1000) {
             0..=219 => self.create(),
             220..=309 => self.delete(),
             310..=419 => self.set_data(),

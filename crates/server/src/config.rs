@@ -183,8 +183,7 @@ impl Config {
             extended_types: settings.property_switch("zookeeper.extendedTypesEnabled", false),
             enforce_quota: settings.property_switch("zookeeper.enforceQuota", false),
             digest_enabled,
-            close_session_txn: settings
-                .property_switch("zookeeper.closeSessionTxn.enabled", true),
+            close_session_txn: settings.property_switch("zookeeper.closeSessionTxn.enabled", true),
             reconfig_enabled: settings.switch("reconfigEnabled")?.unwrap_or(false),
             frame_bytes_max: jute_max as usize,
             txn_bytes_max: payload_max as usize,
@@ -209,7 +208,8 @@ impl Config {
             four_letter_words: four_letter_words(settings),
             auth: auth(settings)?,
         };
-        let kib = |name: &str, default: i64| settings.property_int(name, default).saturating_mul(1024);
+        let kib =
+            |name: &str, default: i64| settings.property_int(name, default).saturating_mul(1024);
         let log = LogOptions {
             prepare_bytes: kib("zookeeper.preAllocSize", 65_536).max(0) as u64,
             force_sync: settings.property("zookeeper.forceSync") != Some("no"),

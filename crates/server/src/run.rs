@@ -14,9 +14,7 @@ use mio::{Poll, Waker};
 use oxikeeper_node::core::Core;
 use oxikeeper_node::front::Front;
 use oxikeeper_node::mail::{ConnId, FrontId};
-use oxikeeper_storage::{
-    Dirs, RealDisk, SnapshotWriter, StorageError, TxnLog, clean_up, recover,
-};
+use oxikeeper_storage::{Dirs, RealDisk, SnapshotWriter, StorageError, TxnLog, clean_up, recover};
 use oxikeeper_tree::{ChangeList, Restore, Tree};
 use parking_lot::RwLock;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -77,7 +75,11 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 pub fn main(config: Config) -> ExitCode {
     let filter = EnvFilter::try_from_env("OXIKEEPER_LOG").unwrap_or_else(|_| "info".into());
     let color = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(color).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(color)
+        .init();
     // A thread that panics has met a broken invariant: the process ends, and recovery is the way
     // back.
     let report = std::panic::take_hook();
@@ -372,11 +374,7 @@ fn lock(data_dir: &Path) -> Result<File, RunError> {
 }
 
 /// From files to a tree. Returns how many transactions were replayed, too.
-fn restore(
-    disk: &Arc<RealDisk>,
-    dirs: &Dirs,
-    config: &Config,
-) -> Result<(Tree, u64), RunError> {
+fn restore(disk: &Arc<RealDisk>, dirs: &Dirs, config: &Config) -> Result<(Tree, u64), RunError> {
     let mut restore = Restore::new(config.tree);
     let recovered = recover(&**disk, dirs, &config.recover, &mut restore)?;
     for finding in &recovered.findings {

@@ -59,10 +59,7 @@ mod tests {
         for name in ["log.", "log.c.fixed", "log.+1", "log.1 ", "logs.1", "log.1ffffffffffffffff"] {
             assert_eq!(parse_log(name), None, "{name}");
         }
-        assert_eq!(
-            parse_snapshot("snapshot.b.snappy"),
-            Some((Zxid::new(11), Compression::Snappy))
-        );
+        assert_eq!(parse_snapshot("snapshot.b.snappy"), Some((Zxid::new(11), Compression::Snappy)));
         assert_eq!(parse_snapshot("snapshot.b.tmp"), None);
         assert_eq!(parse_snapshot("tmp.snapshot.b"), None);
     }

@@ -8,8 +8,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use oxikeeper_proto::stat::StatPersisted;
 use oxikeeper_proto::replay::{ReplayFault, ReplayTarget};
+use oxikeeper_proto::stat::StatPersisted;
 use oxikeeper_proto::{Acl, SessionId, Zxid};
 
 use crate::dirs::Dirs;
@@ -349,11 +349,7 @@ impl<'r, D: Disk> Replay<'r, D> {
 ///
 /// # Errors
 /// What the disk says.
-pub fn clean_up<D: Disk>(
-    disk: &D,
-    dirs: &Dirs,
-    recovered: &Recovered,
-) -> Result<(), StorageError> {
+pub fn clean_up<D: Disk>(disk: &D, dirs: &Dirs, recovered: &Recovered) -> Result<(), StorageError> {
     for finding in &recovered.findings {
         if let Finding::EmptyLog(path) = finding {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -136,16 +136,7 @@ impl<'d, D: Disk> SnapshotWriter<'d, D> {
         let stream = Compressor::new(sink, compression).at("write", &temporary)?;
         let path = dir.join(name);
         let adler = Adler32::new();
-        Ok(SnapshotWriter {
-            disk,
-            dir,
-            temporary,
-            path,
-            zxid,
-            stream,
-            adler,
-            mutation: None,
-        })
+        Ok(SnapshotWriter { disk, dir, temporary, path, zxid, stream, adler, mutation: None })
     }
 
     /// Injects a defect. For tests alone.

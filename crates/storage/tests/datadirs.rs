@@ -57,7 +57,9 @@ fn assert_tree(tree: &Tree, expected: &Value, dir: &str) {
         tree.sessions().into_iter().map(|(id, timeout)| (id.0, i64::from(timeout))).collect();
     assert_eq!(ours, sessions, "{dir}: sessions");
     let nodes = match expected["nodesSameAs"].as_str() {
-        Some(other) => self::expected(&format!("apache-3.9.5/{}", other.trim_end_matches(".expected.json"))),
+        Some(other) => {
+            self::expected(&format!("apache-3.9.5/{}", other.trim_end_matches(".expected.json")))
+        }
         None => expected.clone(),
     };
     for (path, node) in nodes["nodes"].as_object().expect("nodes") {

@@ -16,8 +16,7 @@ pub fn identity(remote: IpAddr) -> Id {
 
 /// Whether an ACL may name this: an address, or an address and the length of a prefix in bits.
 pub fn is_valid(named: &str) -> bool {
-    // Java's split drops empty parts at the end.
-    parse(named.trim_end_matches('/')).is_some()
+    parse(named).is_some()
 }
 
 /// Whether a connection's address is the one named, or in the network named.

@@ -162,7 +162,9 @@ impl ReadContext<'_> {
     fn all_children_number(&self, path: &str, out: &mut Vec<u8>) -> ErrorCode {
         match self.readable(path) {
             Ok(node) => {
-                let total_number = i32::try_from(node.descendants()).unwrap_or(i32::MAX);
+                // Compat: Apache keeps the root under two names and counts the other one for "".
+                let count = node.descendants() + u32::from(path.is_empty());
+                let total_number = i32::try_from(count).unwrap_or(i32::MAX);
                 GetAllChildrenNumberReply { total_number }.encode(out);
                 ErrorCode::Ok
             }

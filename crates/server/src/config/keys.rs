@@ -7,35 +7,82 @@ use super::{ConfigError, Note, properties};
 
 /// Keys of `zoo.cfg` that are parsed by name and never become properties.
 const NAMED: &[&str] = &[
-    "dataDir", "dataLogDir", "clientPort", "localSessionsEnabled", "localSessionsUpgradingEnabled",
-    "clientPortAddress", "secureClientPort", "secureClientPortAddress", "observerMasterPort",
-    "clientPortListenBacklog", "tickTime", "maxClientCnxns", "minSessionTimeout",
-    "maxSessionTimeout", "initLimit", "syncLimit", "connectToLearnerMasterLimit", "electionAlg",
-    "quorumListenOnAllIPs", "peerType", "syncEnabled", "dynamicConfigFile",
-    "autopurge.snapRetainCount", "autopurge.purgeInterval", "standaloneEnabled", "reconfigEnabled",
-    "sslQuorum", "portUnification", "sslQuorumReloadCertFiles", "quorum.auth.enableSasl",
-    "quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl",
-    "quorum.auth.learner.saslLoginContext", "quorum.auth.server.saslLoginContext",
-    "quorum.auth.kerberos.servicePrincipal", "quorum.cnxn.threads.size", "multiAddress.enabled",
-    "multiAddress.reachabilityCheckEnabled", "multiAddress.reachabilityCheckTimeoutMs",
-    "oraclePath", "jvm.pause.monitor", "jvm.pause.warn-threshold.ms", "jvm.pause.info-threshold.ms",
+    "dataDir",
+    "dataLogDir",
+    "clientPort",
+    "localSessionsEnabled",
+    "localSessionsUpgradingEnabled",
+    "clientPortAddress",
+    "secureClientPort",
+    "secureClientPortAddress",
+    "observerMasterPort",
+    "clientPortListenBacklog",
+    "tickTime",
+    "maxClientCnxns",
+    "minSessionTimeout",
+    "maxSessionTimeout",
+    "initLimit",
+    "syncLimit",
+    "connectToLearnerMasterLimit",
+    "electionAlg",
+    "quorumListenOnAllIPs",
+    "peerType",
+    "syncEnabled",
+    "dynamicConfigFile",
+    "autopurge.snapRetainCount",
+    "autopurge.purgeInterval",
+    "standaloneEnabled",
+    "reconfigEnabled",
+    "sslQuorum",
+    "portUnification",
+    "sslQuorumReloadCertFiles",
+    "quorum.auth.enableSasl",
+    "quorum.auth.learnerRequireSasl",
+    "quorum.auth.serverRequireSasl",
+    "quorum.auth.learner.saslLoginContext",
+    "quorum.auth.server.saslLoginContext",
+    "quorum.auth.kerberos.servicePrincipal",
+    "quorum.cnxn.threads.size",
+    "multiAddress.enabled",
+    "multiAddress.reachabilityCheckEnabled",
+    "multiAddress.reachabilityCheckTimeoutMs",
+    "oraclePath",
+    "jvm.pause.monitor",
+    "jvm.pause.warn-threshold.ms",
+    "jvm.pause.info-threshold.ms",
     "jvm.pause.sleep.time.ms",
 ];
 
 /// Properties that this version honours.
 const HONOURED: &[&str] = &[
-    "zookeeper.snapCount", "zookeeper.snapSizeLimitInKb", "zookeeper.txnLogSizeLimitInKb",
-    "zookeeper.preAllocSize", "zookeeper.forceSync", "zookeeper.fsync.warningthresholdms",
-    "fsync.warningthresholdms", "zookeeper.snapshot.compression.method",
-    "zookeeper.snapshot.trust.empty", "zookeeper.datadir.autocreate", "zookeeper.digest.enabled",
-    "zookeeper.closeSessionTxn.enabled", "zookeeper.maxCnxns", "zookeeper.enforceQuota",
-    "zookeeper.skipACL", "jute.maxbuffer", "zookeeper.jute.maxbuffer.extrasize",
-    "zookeeper.extendedTypesEnabled", "zookeeper.emulate353TTLNodes", "zookeeper.clientTcpKeepAlive",
-    "zookeeper.4lw.commands.whitelist", "znode.container.checkIntervalMs",
-    "znode.container.maxPerMinute", "znode.container.maxNeverUsedIntervalMs",
+    "zookeeper.snapCount",
+    "zookeeper.snapSizeLimitInKb",
+    "zookeeper.txnLogSizeLimitInKb",
+    "zookeeper.preAllocSize",
+    "zookeeper.forceSync",
+    "zookeeper.fsync.warningthresholdms",
+    "fsync.warningthresholdms",
+    "zookeeper.snapshot.compression.method",
+    "zookeeper.snapshot.trust.empty",
+    "zookeeper.datadir.autocreate",
+    "zookeeper.digest.enabled",
+    "zookeeper.closeSessionTxn.enabled",
+    "zookeeper.maxCnxns",
+    "zookeeper.enforceQuota",
+    "zookeeper.skipACL",
+    "jute.maxbuffer",
+    "zookeeper.jute.maxbuffer.extrasize",
+    "zookeeper.extendedTypesEnabled",
+    "zookeeper.emulate353TTLNodes",
+    "zookeeper.clientTcpKeepAlive",
+    "zookeeper.4lw.commands.whitelist",
+    "znode.container.checkIntervalMs",
+    "znode.container.maxPerMinute",
+    "znode.container.maxNeverUsedIntervalMs",
     "zookeeper.DigestAuthenticationProvider.enabled",
     "zookeeper.DigestAuthenticationProvider.digestAlg",
-    "zookeeper.DigestAuthenticationProvider.superDigest", "readonlymode.enabled",
+    "zookeeper.DigestAuthenticationProvider.superDigest",
+    "readonlymode.enabled",
 ];
 
 /// Properties that Apache reads without the prefix: in the file they have no effect there. Here
@@ -112,16 +159,29 @@ fn is_named(key: &str) -> bool {
 /// What Apache refuses whatever else is set.
 fn check_named(settings: &Settings) -> Result<(), ConfigError> {
     let invalid = |text: String| Err(ConfigError::Invalid(text));
-    for key in ["localSessionsEnabled", "localSessionsUpgradingEnabled", "quorumListenOnAllIPs",
-        "syncEnabled", "standaloneEnabled", "sslQuorum", "portUnification",
-        "sslQuorumReloadCertFiles", "quorum.auth.enableSasl", "quorum.auth.learnerRequireSasl",
-        "quorum.auth.serverRequireSasl"]
-    {
+    for key in [
+        "localSessionsEnabled",
+        "localSessionsUpgradingEnabled",
+        "quorumListenOnAllIPs",
+        "syncEnabled",
+        "standaloneEnabled",
+        "sslQuorum",
+        "portUnification",
+        "sslQuorumReloadCertFiles",
+        "quorum.auth.enableSasl",
+        "quorum.auth.learnerRequireSasl",
+        "quorum.auth.serverRequireSasl",
+    ] {
         settings.switch(key)?;
     }
-    for key in ["initLimit", "syncLimit", "connectToLearnerMasterLimit", "secureClientPort",
-        "observerMasterPort", "electionAlg"]
-    {
+    for key in [
+        "initLimit",
+        "syncLimit",
+        "connectToLearnerMasterLimit",
+        "secureClientPort",
+        "observerMasterPort",
+        "electionAlg",
+    ] {
         settings.int(key)?;
     }
     if let Some(algorithm) = settings.int("electionAlg")?

@@ -83,8 +83,15 @@ mod tests {
     #[test]
     fn numbers_are_decoded_as_java_does() {
         let cases = [
-            ("10", Some(10)), ("-10", Some(-10)), ("0x1f", Some(31)), ("#1F", Some(31)),
-            ("017", Some(15)), ("0", Some(0)), ("", None), ("1k", None), ("--1", None),
+            ("10", Some(10)),
+            ("-10", Some(-10)),
+            ("0x1f", Some(31)),
+            ("#1F", Some(31)),
+            ("017", Some(15)),
+            ("0", Some(0)),
+            ("", None),
+            ("1k", None),
+            ("--1", None),
         ];
         for (text, value) in cases {
             assert_eq!(decode_int(text), value, "{text}");

@@ -123,15 +123,12 @@ impl Run {
         self.outcome.requests += burst.len();
         let bytes: Vec<u8> = burst.iter().flat_map(|sent| sent.frame.clone()).collect();
         let mut seen: [Vec<String>; 2] = Default::default();
-        for side in 0..2 {
-            if let Some(client) = &mut self.pairs[at].clients[side]
-                && client.send(&bytes).is_err()
-            {
-                seen[side].push("closed".into());
-            }
+        for client in self.pairs[at].clients.iter_mut().flatten() {
+            // A connection that is closed says so when its replies are read.
+            let _ = client.send(&bytes);
         }
-        for side in 0..2 {
-            seen[side] = self.collect(at, side, burst);
+        for (side, seen) in seen.iter_mut().enumerate() {
+            *seen = self.collect(at, side, burst);
         }
         self.closes_session |= burst.iter().any(|sent| sent.op == OpCode::CloseSession.to_wire());
         let context: Vec<&str> = burst.iter().map(|sent| sent.text.as_str()).collect();
@@ -185,7 +182,7 @@ impl Run {
     /// Brings a connection to rest: every event up to now has come when the ping is answered.
     fn rest(&mut self, at: usize) {
         let mut seen: [Vec<String>; 2] = Default::default();
-        for side in 0..2 {
+        for (side, seen) in seen.iter_mut().enumerate() {
             let Some(client) = &mut self.pairs[at].clients[side] else { continue };
             let ping = request(-2, OpCode::Ping, &Nothing);
             let mut open = client.send(&ping).is_ok();
@@ -194,10 +191,10 @@ impl Run {
                     Ok(reply) => {
                         open = reply.header.xid == -1;
                         self.outcome.events += usize::from(open && side == 0);
-                        seen[side].push(normalise::reply(11, &reply, &self.sessions[side]));
+                        seen.push(normalise::reply(11, &reply, &self.sessions[side]));
                     }
                     Err(_) => {
-                        seen[side].push("closed".into());
+                        seen.push("closed".into());
                         open = false;
                     }
                 }
@@ -303,13 +300,13 @@ impl Run {
     ) -> Option<Vec<String>> {
         let mut seen: [Vec<String>; 2] = Default::default();
         let mut children = None;
-        for side in 0..2 {
+        for (side, seen) in seen.iter_mut().enumerate() {
             let client = self.pairs[at].clients[side].as_mut()?;
             let reply = client.call(op, body).expect("the walk is answered");
             if side == 0 && op == OpCode::GetChildren2 && reply.header.err == 0 {
                 children = oxikeeper_proto::Reader::new(&reply.body).get::<Vec<String>>().ok();
             }
-            seen[side].push(normalise::reply(op.to_wire(), &reply, &self.sessions[side]));
+            seen.push(normalise::reply(op.to_wire(), &reply, &self.sessions[side]));
         }
         self.compare(&seen, &format!("final tree: {op:?} {path}"));
         children

@@ -259,7 +259,7 @@ impl Generator {
             7 => vec![entry(
                 perms::ALL,
                 "ip",
-                *self.random.pick(&[
+                self.random.pick::<&str>(&[
                     "1.2.3",
                     "1.2.3.4/33",
                     "::1",
@@ -274,7 +274,7 @@ impl Generator {
             9 => vec![entry(
                 perms::ALL,
                 "digest",
-                *self.random.pick(&["a", "a:", "a:b:c", ":b", "a:b", "", ":", "a::"]),
+                self.random.pick::<&str>(&["a", "a:", "a:b:c", ":b", "a:b", "", ":", "a::"]),
             )],
             10 => vec![open.clone(), open.clone()],
             11 => vec![entry(0, "world", "anyone"), entry(perms::ADMIN, "world", "anyone")],

@@ -3,6 +3,7 @@
 //! Nothing here uses our server's internals: only the records of `oxikeeper-proto`.
 
 pub mod client;
+pub mod crash;
 pub mod differential;
 pub mod generate;
 pub mod normalise;

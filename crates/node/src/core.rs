@@ -302,7 +302,7 @@ impl Core {
             self.immediate.push((conn.front, Mail::Close { conn: conn.conn, reason }));
             return;
         }
-        let session = self.session_ids.next();
+        let session = self.session_ids.take();
         self.sessions.track(session, timeout_ms, Some(conn), self.now);
         let origin = Origin { conn, session, xid: Xid::INTERNAL, op: OpCode::CreateSession };
         self.propose(Some(origin), session, Xid::INTERNAL, &Txn::CreateSession(timeout_ms));

@@ -23,7 +23,7 @@ impl SessionIds {
     }
 
     /// The next id.
-    pub fn next(&mut self) -> SessionId {
+    pub fn take(&mut self) -> SessionId {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         SessionId(id)
@@ -76,9 +76,9 @@ mod tests {
     #[test]
     fn ids_carry_server_and_time() {
         let mut ids = SessionIds::new(1, 0x01_2345_6789);
-        assert_eq!(ids.next(), SessionId(0x0101_2345_6789_0000));
-        assert_eq!(ids.next(), SessionId(0x0101_2345_6789_0001));
+        assert_eq!(ids.take(), SessionId(0x0101_2345_6789_0000));
+        assert_eq!(ids.take(), SessionId(0x0101_2345_6789_0001));
         let mut ids = SessionIds::new(0x80, 0);
-        assert_eq!(ids.next(), SessionId(i64::MIN + 1));
+        assert_eq!(ids.take(), SessionId(i64::MIN + 1));
     }
 }

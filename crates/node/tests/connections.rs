@@ -417,18 +417,21 @@ fn sasl_without_a_configuration_proves_nothing() {
 fn who_does_not_read_the_last_reply_is_closed_all_the_same() {
     let mut server = Server::new(1);
     let conn = server.client(0);
+    let writer = server.client(0);
+    server.ask(conn, OpCode::AddWatch, &path_and("/", 1));
     server.wires.get_mut(&conn).expect("open").deaf = true;
     let packet = to_bytes(&AuthPacket { kind: 0, scheme: Some("nope".into()), auth: None });
     server.pass_ms(1_000);
     server.send(conn, &request(-4, OpCode::Auth.to_wire(), &packet));
     let held = server.fronts[0].output(conn).len();
     server.send(conn, &request(1, OpCode::Exists.to_wire(), &read("/", false)));
+    assert_eq!(server.ask(writer, OpCode::Create, &create("/a", 0)).err, 0);
     server.pass_ms(9_500);
     assert_eq!(server.closed(conn), None, "its output has not been sent");
     assert_eq!(server.fronts[0].output(conn).len(), held, "nothing follows");
     server.pass_ms(1_000);
     assert!(server.closed(conn).is_some());
-    assert_eq!(server.fronts[0].connection_count(), 0);
+    assert_eq!(server.fronts[0].watch_count(), 0);
 }
 
 #[test]

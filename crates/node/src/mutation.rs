@@ -1,0 +1,96 @@
+//! Defects that tests of tests inject: whoever judges runs of these machines has to notice each.
+//! Without the feature `mutations` nothing of this is compiled in.
+
+/// A defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Transactions are applied and answered before the log writer has reported them durable.
+    ApplyBeyondDurable,
+    /// The reply to a write stands before the watch events of its transaction.
+    ReplyBeforeEvent,
+    /// What Fronts report of sessions they heard from is lost.
+    LoseTouches,
+    /// A closing session's last ephemeral is forgotten.
+    KeepEphemeral,
+    /// A read runs although an earlier write of its session is not finished.
+    ReadAheadOfWrite,
+    /// A read that had to wait for a write leaves no watch.
+    LoseWaitingWatch,
+    /// Any password opens a session.
+    AcceptAnyPassword,
+    /// Time in which this process stood still counts as silence of the clients.
+    GrantNoStall,
+    /// Sequence numbers come from the version that clients see.
+    SequenceFromSeenVersion,
+    /// What a failed multi would have changed is not taken back.
+    KeepFailedMulti,
+    /// Sessions of before a restart are not known after it.
+    ForgetSessions,
+    /// setWatches tells nothing of what was missed.
+    SkipCatchUp,
+    /// A TTL counts from the creation, and half of it is enough.
+    ReapEarly,
+    /// Requests of a connection that has lost its session are carried out.
+    ServeMovedSession,
+    /// Persistent watches fire once.
+    SpendPersistentWatch,
+    /// A session that expires is closed without its connection being told to stop.
+    ServeClosingSession,
+    /// A client that has seen more than this server is let in.
+    AcceptFromFuture,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: &'static [Mutation] = &[
+        Mutation::ApplyBeyondDurable,
+        Mutation::ReplyBeforeEvent,
+        Mutation::LoseTouches,
+        Mutation::KeepEphemeral,
+        Mutation::ReadAheadOfWrite,
+        Mutation::LoseWaitingWatch,
+        Mutation::AcceptAnyPassword,
+        Mutation::GrantNoStall,
+        Mutation::SequenceFromSeenVersion,
+        Mutation::KeepFailedMulti,
+        Mutation::ForgetSessions,
+        Mutation::SkipCatchUp,
+        Mutation::ReapEarly,
+        Mutation::ServeMovedSession,
+        Mutation::SpendPersistentWatch,
+        Mutation::ServeClosingSession,
+        Mutation::AcceptFromFuture,
+    ];
+}
+
+#[cfg(feature = "mutations")]
+mod armed {
+    use std::cell::Cell;
+
+    use super::Mutation;
+
+    thread_local! {
+        static ARMED: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// Injects this defect into all machines of this thread, or none.
+    pub fn arm(mutation: Option<Mutation>) {
+        ARMED.set(mutation);
+    }
+
+    /// Whether this defect is injected.
+    pub(crate) fn mutated(mutation: Mutation) -> bool {
+        ARMED.get() == Some(mutation)
+    }
+}
+
+#[cfg(feature = "mutations")]
+pub use armed::arm;
+#[cfg(feature = "mutations")]
+pub(crate) use armed::mutated;
+
+/// Never.
+#[cfg(not(feature = "mutations"))]
+pub(crate) const fn mutated(_: Mutation) -> bool {
+    false
+}

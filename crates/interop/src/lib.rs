@@ -5,6 +5,7 @@
 pub mod client;
 pub mod crash;
 pub mod differential;
+pub mod exchange;
 pub mod generate;
 pub mod normalise;
 pub mod server;

@@ -452,3 +452,23 @@ fn every_ephemeral_that_goes_with_its_session_is_told() {
     expected.push((4, "/".into()));
     assert_eq!(told, expected);
 }
+
+#[test]
+fn requests_on_a_session_that_moved_are_dropped_and_close_once() {
+    let mut server = Server::new(2);
+    let old = server.open(0);
+    server.send(old, &connect(SessionId::NONE, &[], 10_000));
+    server.settle();
+    let made = server.connected(old).expect("an answer");
+    let new = server.open(1);
+    server.send(new, &connect(made.session, &made.password, 10_000));
+    // Still on their way when the session moves: the Core wants the connection closed for each.
+    for xid in 1..4 {
+        server.send(old, &request(xid, OpCode::Create.to_wire(), &create("/late", 0)));
+    }
+    server.settle();
+    assert!(server.closed(old).is_some());
+    assert_eq!(server.wires[&old].inbox, [], "closed without a word");
+    assert_eq!(server.connected(new).expect("an answer").session, made.session);
+    assert_eq!(server.ask(new, OpCode::Exists, &read("/late", false)).err, -101);
+}

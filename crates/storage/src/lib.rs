@@ -17,8 +17,8 @@ mod recovery;
 pub mod sim_disk;
 pub mod snapshot_reader;
 mod snapshot_stream;
-mod snapshot_writer;
-mod txn_log;
+pub mod snapshot_writer;
+pub mod txn_log;
 
 pub use dirs::Dirs;
 pub use disk::{Disk, DiskFile, RealDisk};

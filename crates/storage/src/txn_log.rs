@@ -24,6 +24,9 @@ use crate::framing;
 pub struct LogOptions {
     /// `zookeeper.preAllocSize` in bytes: how large a file is prepared ahead.
     pub prepare_bytes: u64,
+    /// Zeros are written so many bytes at a time, at most 1 MiB; the current file is kept zeroed
+    /// twice as far ahead of its end.
+    pub fill_bytes: u64,
     /// `zookeeper.forceSync`: false leaves durability to the operating system.
     pub force_sync: bool,
     /// `zookeeper.txnLogSizeLimitInKb` in bytes: a new file is begun beyond.
@@ -32,7 +35,12 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { prepare_bytes: 64 << 20, force_sync: true, roll_bytes: None }
+        LogOptions {
+            prepare_bytes: 64 << 20,
+            fill_bytes: FILL_BYTES_MAX,
+            force_sync: true,
+            roll_bytes: None,
+        }
     }
 }
 
@@ -45,10 +53,8 @@ pub struct SyncStats {
     pub last: Zxid,
 }
 
-/// Zeros are written this far at a time.
-const FILL_BYTES: u64 = 1 << 20;
-/// The current file is kept zeroed at least this far ahead of its end.
-const AHEAD_BYTES: u64 = 2 << 20;
+/// The most zeros written at a time.
+const FILL_BYTES_MAX: u64 = 1 << 20;
 /// Left free on the disk: room for two more batches.
 const RESERVE_BYTES: u64 = 2 << 20;
 /// A buffer that has grown beyond this is given back.
@@ -193,18 +199,19 @@ impl<D: Disk> TxnLog<D> {
     /// Running out of room here is no error: it is met when the room is really needed.
     pub fn prepare(&mut self) -> bool {
         if let Some(segment) = &mut self.current
-            && segment.zeroed < segment.end + AHEAD_BYTES
+            && segment.zeroed < segment.end + 2 * self.options.fill_bytes
         {
             // The disk may be nearly full: then what is there is kept for the batches themselves.
             let room = self.disk.free_bytes(self.dirs.log()).unwrap_or(0);
-            return room > AHEAD_BYTES + RESERVE_BYTES && fill(segment).is_ok();
+            let fill_bytes = self.options.fill_bytes;
+            return room > fill_bytes + RESERVE_BYTES && fill(segment, fill_bytes).is_ok();
         }
         if self.prepare_failed || self.current.is_none() {
             return false;
         }
         let prepared = match &mut self.prepared {
             Some(segment) if segment.zeroed >= self.options.prepare_bytes => return false,
-            Some(segment) => fill(segment),
+            Some(segment) => fill(segment, self.options.fill_bytes),
             None => self.begin_prepared(),
         };
         if let Err(error) = prepared {
@@ -222,35 +229,39 @@ impl<D: Disk> TxnLog<D> {
         let needed = self.options.prepare_bytes + RESERVE_BYTES;
         self.require_free(needed)?;
         let path = self.dirs.log().join(file_name::PREPARED_LOG);
-        let file = self.disk.create(&path).at("create", &path)?;
-        self.prepared = Some(Segment { file, path, end: 0, zeroed: 0 });
+        self.prepared = Some(self.create_with_header(path)?);
         Ok(())
     }
 
-    /// A new file with its header written but not yet synced, under its final name.
+    /// The file for a batch that begins with `first`, under its final name.
     fn begin_file(&mut self, first: Zxid) -> Result<Segment<D::File>, StorageError> {
         let path = self.dirs.log().join(file_name::log(first));
-        let mut segment = match self.prepared.take() {
+        match self.prepared.take() {
             Some(segment) => {
                 self.disk.rename(&segment.path, &path).at("rename", &segment.path)?;
-                Segment { path, ..segment }
+                Ok(Segment { path, ..segment })
             }
-            None => {
-                let file = self.disk.create(&path).at("create", &path)?;
-                Segment { file, path, end: 0, zeroed: 0 }
-            }
-        };
-        segment.file.write_at(0, &framing::HEADER).at("write", &segment.path)?;
-        segment.end = framing::HEADER.len() as u64;
-        segment.zeroed = segment.zeroed.max(segment.end);
-        Ok(segment)
+            None => self.create_with_header(path),
+        }
+    }
+
+    /// A new file whose header is durable. It is synced by itself: of a first batch that is torn,
+    /// any sector may be lost, and a file without a header could not be told from a damaged one.
+    fn create_with_header(&self, path: PathBuf) -> Result<Segment<D::File>, StorageError> {
+        let file = self.disk.create(&path).at("create", &path)?;
+        file.write_at(0, &framing::HEADER).at("write", &path)?;
+        if self.options.force_sync {
+            file.sync().at("sync", &path)?;
+        }
+        let end = framing::HEADER.len() as u64;
+        Ok(Segment { file, path, end, zeroed: end })
     }
 
     /// A batch that fits into zeroed space needs no more room than there is.
     fn require_room(&self) -> Result<(), StorageError> {
         let have = match (&self.current, &self.prepared) {
             (Some(segment), _) => segment.zeroed - segment.end,
-            (None, Some(segment)) => segment.zeroed,
+            (None, Some(segment)) => segment.zeroed - segment.end,
             (None, None) => 0,
         };
         let bytes = (self.buffer.len() + framing::HEADER.len()) as u64;
@@ -268,9 +279,10 @@ impl<D: Disk> TxnLog<D> {
 }
 
 /// Writes the next stretch of zeros.
-fn fill<F: DiskFile>(segment: &mut Segment<F>) -> Result<(), StorageError> {
-    static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
-    segment.file.write_at(segment.zeroed, &ZEROS).at("write", &segment.path)?;
-    segment.zeroed += FILL_BYTES;
+fn fill<F: DiskFile>(segment: &mut Segment<F>, bytes: u64) -> Result<(), StorageError> {
+    static ZEROS: [u8; FILL_BYTES_MAX as usize] = [0; FILL_BYTES_MAX as usize];
+    let bytes = bytes.min(FILL_BYTES_MAX);
+    segment.file.write_at(segment.zeroed, &ZEROS[..bytes as usize]).at("write", &segment.path)?;
+    segment.zeroed += bytes;
     Ok(())
 }

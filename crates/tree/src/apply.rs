@@ -106,7 +106,7 @@ impl Tree {
             None => {
                 let czxid = origin.zxid.raw();
                 let record = Record {
-                    name,
+                    name: name.as_bytes(),
                     data,
                     acl: self.acls.acquire(acl),
                     owner: kind.to_owner(),

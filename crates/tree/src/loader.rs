@@ -82,7 +82,7 @@ impl TreeLoader {
             (_, None) => (tree.acls.acquire(&deny_all()), false),
         };
         let record = Record {
-            name: split(path).map_or("", |(_, name)| name),
+            name: split(path).map_or("", |(_, name)| name).as_bytes(),
             data,
             acl,
             owner: stat.ephemeral_owner,

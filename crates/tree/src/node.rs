@@ -53,7 +53,7 @@ impl<'t> Node<'t> {
 
     /// What files keep of its statistics.
     pub fn persisted(&self) -> StatPersisted {
-        self.tree.nodes.persisted(self.id)
+        self.tree.nodes.persisted_of(self.id, &self.record)
     }
 
     /// Children ever created under it: the source of sequence numbers.
@@ -74,7 +74,7 @@ impl<'t> Node<'t> {
     /// Names of its children, in no particular order.
     pub fn children(&self) -> impl Iterator<Item = &'t str> {
         let tree = self.tree;
-        tree.nodes.children(self.id).map(|id| tree.nodes.record(id).name)
+        tree.nodes.children(self.id).map(|id| tree.nodes.record(id).name_text())
     }
 
     /// How many children it has.

@@ -167,8 +167,12 @@ impl Nodes {
 
     /// Stat as files keep it.
     pub fn persisted(&self, id: NodeId) -> StatPersisted {
-        let record = self.record(id);
-        let family = self.family(id, &record);
+        self.persisted_of(id, &self.record(id))
+    }
+
+    /// As [`persisted`](Self::persisted), with the node's record at hand.
+    pub fn persisted_of(&self, id: NodeId, record: &Record<'_>) -> StatPersisted {
+        let family = self.family(id, record);
         StatPersisted {
             czxid: Zxid::new(record.czxid),
             mzxid: Zxid::new(record.mzxid),
@@ -287,7 +291,7 @@ impl Nodes {
         let mut path = String::new();
         for &id in chain.iter().rev() {
             path.push('/');
-            path.push_str(self.record(id).name);
+            path.push_str(self.record(id).name_text());
         }
         path
     }

@@ -183,7 +183,7 @@ impl Tree {
         let mut roots = Vec::new();
         while let Some(id) = open.pop() {
             open.extend(self.nodes.children(id));
-            if self.nodes.record(id).name == path::LIMITS_NAME
+            if self.nodes.record(id).name == path::LIMITS_NAME.as_bytes()
                 && let Some(root) = governed(&self.nodes.path(id), path::LIMITS_NAME)
             {
                 roots.push(root.to_owned());

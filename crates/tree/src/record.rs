@@ -6,8 +6,9 @@
 /// A record read in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'r> {
-    /// Last component of the path.
-    pub name: &'r str,
+    /// Last component of the path, in UTF-8. As bytes, because it is read far more often to be
+    /// passed over than to be shown.
+    pub name: &'r [u8],
     /// Data; null is kept.
     pub data: Option<&'r [u8]>,
     /// Number in the ACL table.
@@ -39,6 +40,8 @@ impl<'r> Record<'r> {
         flags |= if self.owner != 0 { HAS_OWNER } else { 0 };
         flags |= if modified { MODIFIED } else { 0 };
         out.push(flags);
+        put_varint(self.name.len() as u64, out);
+        out.extend_from_slice(self.name);
         put_varint(u64::from(self.acl), out);
         put_varint(self.czxid, out);
         put_varint(zigzag(self.ctime), out);
@@ -51,18 +54,18 @@ impl<'r> Record<'r> {
         if self.owner != 0 {
             out.extend_from_slice(&self.owner.to_le_bytes());
         }
-        put_varint(self.name.len() as u64, out);
         if let Some(data) = self.data {
             put_varint(data.len() as u64, out);
+            out.extend_from_slice(data);
         }
-        out.extend_from_slice(self.name.as_bytes());
-        out.extend_from_slice(self.data.unwrap_or_default());
     }
 
     /// Reads a record from the front of its block.
     pub fn decode(block: &'r [u8]) -> Record<'r> {
         let mut rest = block;
         let flags = take(&mut rest, 1)[0];
+        let name_len = get_varint(&mut rest) as usize;
+        let name = take(&mut rest, name_len);
         let acl = get_varint(&mut rest) as u32;
         let czxid = get_varint(&mut rest);
         let ctime = unzigzag(get_varint(&mut rest));
@@ -79,30 +82,24 @@ impl<'r> Record<'r> {
         } else {
             0
         };
-        let name_len = get_varint(&mut rest) as usize;
-        let has_data = flags & HAS_DATA != 0;
-        let data_len = if has_data { get_varint(&mut rest) as usize } else { 0 };
-        let name = str::from_utf8(take(&mut rest, name_len)).expect("names are stored as UTF-8");
-        let data = take(&mut rest, data_len);
-        let data = has_data.then_some(data);
+        let data = if flags & HAS_DATA != 0 {
+            let data_len = get_varint(&mut rest) as usize;
+            Some(take(&mut rest, data_len))
+        } else {
+            None
+        };
         Record { name, data, acl, owner, czxid, mzxid, ctime, mtime, version, aversion }
     }
 
-    /// The name alone, as bytes: for comparisons on the way up a path.
+    /// The name as text.
+    pub fn name_text(&self) -> &'r str {
+        str::from_utf8(self.name).expect("names are stored as UTF-8")
+    }
+
+    /// The name alone, which stands in front: for comparisons on the way up a path.
     pub fn name_bytes(block: &'r [u8]) -> &'r [u8] {
-        let mut rest = block;
-        let flags = take(&mut rest, 1)[0];
-        let varints = if flags & MODIFIED != 0 { 7 } else { 3 };
-        for _ in 0..varints {
-            get_varint(&mut rest);
-        }
-        if flags & HAS_OWNER != 0 {
-            take(&mut rest, 8);
-        }
+        let mut rest = &block[1..];
         let name_len = get_varint(&mut rest) as usize;
-        if flags & HAS_DATA != 0 {
-            get_varint(&mut rest);
-        }
         take(&mut rest, name_len)
     }
 }
@@ -150,7 +147,7 @@ mod tests {
     #[test]
     fn records_survive_packing() {
         let plain = Record {
-            name: "node",
+            name: b"node",
             data: Some(b"data"),
             acl: 0,
             owner: 0,
@@ -164,24 +161,24 @@ mod tests {
         let records = [
             plain,
             Record { data: None, ..plain },
-            Record { data: Some(b""), name: "", ..plain },
+            Record { data: Some(b""), name: b"", ..plain },
             Record { owner: i64::MIN, acl: u32::MAX, czxid: u64::MAX, mzxid: 0, ..plain },
             Record { mtime: i64::MIN, ctime: i64::MAX, version: i32::MIN, ..plain },
-            Record { aversion: -1, name: "h\u{e9}", ..plain },
+            Record { aversion: -1, name: "h\u{e9}".as_bytes(), ..plain },
         ];
         for record in records {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             bytes.extend_from_slice(&[0xff; 3]);
             assert_eq!(Record::decode(&bytes), record);
-            assert_eq!(Record::name_bytes(&bytes), record.name.as_bytes());
+            assert_eq!(Record::name_bytes(&bytes), record.name);
         }
     }
 
     #[test]
     fn an_unmodified_leaf_has_a_short_header() {
         let record = Record {
-            name: "",
+            name: b"",
             data: Some(&[]),
             acl: 0,
             owner: 0,

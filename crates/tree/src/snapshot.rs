@@ -224,6 +224,6 @@ impl Tree {
             acl_table::OPEN => (-1i64).encode(out),
             number => i64::from(number).encode(out),
         }
-        self.nodes.persisted(id).encode(out);
+        self.nodes.persisted_of(id, &record).encode(out);
     }
 }

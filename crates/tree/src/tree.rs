@@ -229,7 +229,8 @@ impl Tree {
         if !self.options.digest_enabled {
             return 0;
         }
-        digest_at(path, self.nodes.record(id).data, &self.nodes.persisted(id))
+        let record = self.nodes.record(id);
+        digest_at(path, record.data, &self.nodes.persisted_of(id, &record))
     }
 
     fn size_of(&self, path: &str, id: NodeId) -> u64 {
@@ -292,5 +293,6 @@ pub(crate) fn path_letters(path: &str, id: NodeId) -> usize {
 fn system_record(name: &str, acl: u32) -> Record<'_> {
     let StatPersisted { ctime, mtime, version, aversion, .. } = StatPersisted::default();
     let data = Some(&b""[..]);
+    let name = name.as_bytes();
     Record { name, data, acl, owner: 0, czxid: 0, mzxid: 0, ctime, mtime, version, aversion }
 }

@@ -1,6 +1,6 @@
 //! Reads the bytes of a snapshot's first four sections, and loads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oxikeeper_proto::stat::StatPersisted;
 use oxikeeper_proto::{Acl, Reader, SessionId, Zxid};
@@ -28,6 +28,13 @@ pub struct Image {
 impl Image {
     /// Takes the bytes apart. They must be these sections and nothing more.
     pub fn parse(bytes: &[u8]) -> Image {
+        let (image, rest) = Image::parse_front(bytes);
+        assert_eq!(rest, b"", "nothing follows the end mark");
+        image
+    }
+
+    /// Takes apart the front of a whole snapshot; the other sections come back as they are.
+    pub fn parse_front(bytes: &[u8]) -> (Image, &[u8]) {
         let mut reader = Reader::new(bytes);
         let mut image = Image::default();
         assert_eq!(reader.get::<i32>(), Ok(0x5A4B_534E), "ZKSN");
@@ -50,8 +57,20 @@ impl Image {
             let (acl_id, stat) = (reader.get().unwrap(), reader.get().unwrap());
             image.nodes.push(ImageNode { path, data, acl_id, stat });
         }
-        assert_eq!(reader.remaining(), 0, "nothing follows the end mark");
-        image
+        (image, reader.rest())
+    }
+
+    /// Nodes by path, with their ACLs instead of the numbers.
+    pub fn by_path(&self) -> BTreeMap<String, ModelNode> {
+        let acls: BTreeMap<i64, &Vec<Acl>> = self.acls.iter().map(|(id, acl)| (*id, acl)).collect();
+        let open = vec![Acl::open()];
+        let node = |node: &ImageNode| {
+            let acl = if node.acl_id == -1 { &open } else { acls[&node.acl_id] };
+            let path = if node.path.is_empty() { "/" } else { &node.path };
+            let (data, acl) = (node.data.clone(), acl.clone());
+            (path.to_owned(), ModelNode { data, acl, stat: node.stat })
+        };
+        self.nodes.iter().map(node).collect()
     }
 
     /// Compares with the model, exactly.
@@ -61,18 +80,17 @@ impl Image {
         let acls: BTreeMap<i64, &Vec<Acl>> = self.acls.iter().map(|(id, acl)| (*id, acl)).collect();
         assert_eq!(acls.len(), self.acls.len(), "an ACL number stands twice");
         assert!(acls.keys().all(|&id| id > 0), "ACL numbers are positive");
-        let open = vec![Acl::open()];
-        let mut nodes = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for node in &self.nodes {
-            let path = if node.path.is_empty() { "/" } else { &node.path };
-            let parent = path.rsplit_once('/').map_or("/", |(parent, _)| parent);
-            let parent = if parent.is_empty() { "/" } else { parent };
-            assert!(path == "/" || nodes.contains_key(parent), "{path} comes before its parent");
-            let acl = if node.acl_id == -1 { &open } else { acls[&node.acl_id] };
-            let node = ModelNode { data: node.data.clone(), acl: acl.clone(), stat: node.stat };
-            assert_eq!(nodes.insert(path.to_owned(), node), None, "{path} stands twice");
+            let path = &node.path;
+            let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+            assert!(
+                parent.is_none_or(|parent| seen.contains(parent)),
+                "{path} comes before its parent"
+            );
+            assert!(seen.insert(path.as_str()), "{path} stands twice");
         }
-        assert_eq!(nodes, model.nodes);
+        assert_eq!(self.by_path(), model.nodes);
     }
 
     /// A tree made of it.

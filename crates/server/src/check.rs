@@ -41,11 +41,11 @@ pub fn run(data_dir: &Path, log_dir: &Path, cut_damage: bool) -> ExitCode {
         }
     }
     if cut_damage {
-        match cut(&RealDisk, &dirs, options.payload_bytes_max) {
+        let mut restore = Restore::new(TreeOptions::default());
+        match cut(&RealDisk, &dirs, &options, &mut restore) {
             Ok(None) => println!("nothing to cut"),
             Ok(Some(done)) => {
-                let last = done.last_kept.map_or_else(|| "nothing".to_owned(), |z| z.to_string());
-                println!("cut {}; the last transaction kept is {last}", done.file.display());
+                println!("cut {} behind byte {}", done.file.display(), done.kept_bytes);
                 for path in done.set_aside {
                     println!("set aside: {}", path.display());
                 }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use oxikeeper_proto::Zxid;
+use oxikeeper_proto::replay::ReplayTarget;
 
 use crate::dirs::Dirs;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
 use crate::file_name;
 use crate::log_reader::{LogEnd, LogReader};
-use crate::recovery::list;
+use crate::recovery::{RecoverOptions, free_name, list, recover};
 
 /// One log file, read to its end.
 #[derive(Clone, Debug)]
@@ -66,71 +67,77 @@ pub fn summarize_logs<D: Disk>(
 pub struct Cut {
     /// The file that was cut: the sound part stands under its name again.
     pub file: PathBuf,
-    /// The last transaction kept.
-    pub last_kept: Option<Zxid>,
-    /// Files set aside whole, the original of the cut one among them.
+    /// How many bytes of it were kept.
+    pub kept_bytes: u64,
+    /// Copies and files set aside, the original of the cut one among them.
     pub set_aside: Vec<PathBuf>,
 }
 
-/// Gives up everything from the first damage on: the damaged file and all later ones are set aside
-/// under other names, and the sound part of the damaged one is written anew. `None` if there is no
-/// damage that calls for it.
+/// Gives up everything from that damage on which makes [`recover`] refuse the directory: the
+/// damaged file is copied aside and cut to its sound part, and all later ones are set aside.
+/// `None` if recovery refuses nothing, or nothing that a cut would mend; damage that no recovery
+/// looks at stays where it is.
 ///
 /// # Errors
-/// What the disk says. Nothing is lost then: originals are only renamed.
+/// What the disk says. Nothing is lost then, and the call may be made again.
 pub fn cut<D: Disk>(
     disk: &D,
     dirs: &Dirs,
-    payload_bytes_max: usize,
+    options: &RecoverOptions,
+    target: &mut dyn ReplayTarget,
 ) -> Result<Option<Cut>, StorageError> {
-    let logs = summarize_logs(disk, dirs, payload_bytes_max)?;
-    let damaged = logs.iter().position(|log| {
-        log.regress.is_some() || matches!(log.end, LogEnd::Hole { .. } | LogEnd::Corrupt(_))
-    });
-    let Some(damaged) = damaged else { return Ok(None) };
-    let cut = &logs[damaged];
-    let sound = read_sound_part(disk, cut)?;
+    let (damaged, position) = match recover(disk, dirs, options, target) {
+        Ok(_) | Err(StorageError::Refused { cut_at: None, .. }) => return Ok(None),
+        Err(StorageError::Refused { cut_at: Some(place), .. }) => place,
+        Err(error) => return Err(error),
+    };
     let mut set_aside = Vec::new();
-    // From the last file down, so that a crash leaves no hole.
-    for log in logs[damaged..].iter().rev() {
-        let name = log.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let aside = free_name(disk, dirs.log(), name)?;
-        disk.rename(&log.path, &aside).at("rename", &log.path)?;
+    let file = disk.open(&damaged).at("open", &damaged)?;
+    let aside = free_name(disk, dirs.log(), name_of(&damaged))?;
+    copy(disk, &file, u64::MAX, &damaged, &aside)?;
+    set_aside.push(aside);
+    let sound = dirs.log().join(format!("{}cut", file_name::TEMPORARY));
+    copy(disk, &file, position, &damaged, &sound)?;
+    disk.sync_dir(dirs.log()).at("sync", dirs.log())?;
+    // The last file first, and the damaged one only when the others are gone for good: whenever
+    // this is interrupted, the damage is still found, and a cut still mends it.
+    let logs = list(disk, dirs.log(), file_name::parse_log)?;
+    let later = logs.iter().position(|(_, path)| *path == damaged).map_or(0, |at| at + 1);
+    for (_, path) in logs[later..].iter().rev() {
+        let aside = free_name(disk, dirs.log(), name_of(path))?;
+        disk.rename(path, &aside).at("rename", path)?;
+        disk.sync_dir(dirs.log()).at("sync", dirs.log())?;
         set_aside.push(aside);
     }
-    if cut.records > 0 {
-        let temporary = dirs.log().join(format!("{}cut", file_name::TEMPORARY));
-        let file = disk.create(&temporary).at("create", &temporary)?;
-        file.write_at(0, &sound).at("write", &temporary)?;
-        file.sync().at("sync", &temporary)?;
-        disk.rename(&temporary, &cut.path).at("rename", &temporary)?;
-    }
+    disk.rename(&sound, &damaged).at("rename", &sound)?;
     disk.sync_dir(dirs.log()).at("sync", dirs.log())?;
-    let last_kept = logs[..=damaged].iter().filter_map(|log| log.range).map(|(_, last)| last).max();
-    Ok(Some(Cut { file: cut.path.clone(), last_kept, set_aside }))
+    Ok(Some(Cut { file: damaged, kept_bytes: position, set_aside }))
 }
 
-fn read_sound_part<D: Disk>(disk: &D, log: &LogSummary) -> Result<Vec<u8>, StorageError> {
-    let file = disk.open(&log.path).at("open", &log.path)?;
-    let mut bytes = vec![0; usize::try_from(log.end_position).unwrap_or(usize::MAX)];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(filled as u64, &mut bytes[filled..]).at("read", &log.path)? {
-            0 => break,
-            count => filled += count,
+fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Copies the first `bytes` of a file to a new one, and makes them durable.
+fn copy<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    bytes: u64,
+    from: &Path,
+    to: &Path,
+) -> Result<(), StorageError> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    let copy = disk.create(to).at("create", to)?;
+    let mut buffer = vec![0; PIECE_BYTES as usize];
+    let mut done = 0;
+    while done < bytes {
+        let piece = &mut buffer[..(bytes - done).min(PIECE_BYTES) as usize];
+        let count = file.read_at(done, piece).at("read", from)?;
+        if count == 0 {
+            break;
         }
+        copy.write_at(done, &piece[..count]).at("write", to)?;
+        done += count as u64;
     }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
-/// A name for a file set aside that nobody has yet.
-fn free_name<D: Disk>(disk: &D, dir: &Path, name: &str) -> Result<PathBuf, StorageError> {
-    let taken = disk.list(dir).at("list", dir)?;
-    let names = (0..).map(|n| match n {
-        0 => format!("{}{name}", file_name::SET_ASIDE),
-        n => format!("{}{name}.{n}", file_name::SET_ASIDE),
-    });
-    let mut free = names.filter(|name| !taken.contains(name));
-    Ok(dir.join(free.next().expect("there is always a next number")))
+    copy.sync().at("sync", to)
 }

@@ -1,5 +1,6 @@
 //! Where the files are.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::disk::Disk;
@@ -35,7 +36,9 @@ impl Dirs {
     /// A directory that is missing though `create` is false, cannot be written, or holds files that
     /// belong into the other one (ZOOKEEPER-2967).
     pub fn prepare<D: Disk>(&self, disk: &D, create: bool) -> Result<(), StorageError> {
-        for dir in [&self.data, &self.log] {
+        let is_snapshot: fn(&str) -> bool = |name| file_name::parse_snapshot(name).is_some();
+        let is_log: fn(&str) -> bool = |name| file_name::parse_log(name).is_some();
+        for (dir, is_ours) in [(&self.data, is_snapshot), (&self.log, is_log)] {
             if !disk.is_dir(dir) {
                 if !create {
                     return Err(StorageError::Directory(format!(
@@ -45,6 +48,9 @@ impl Dirs {
                     )));
                 }
                 disk.create_dirs(dir).at("create", dir)?;
+            }
+            // Without files in it, it may be new, though perhaps not made by this very process.
+            if !disk.list(dir).at("list", dir)?.iter().any(|name| is_ours(name)) {
                 sync_up(disk, dir)?;
             }
             let probe = dir.join("tmp.probe");
@@ -83,11 +89,16 @@ impl Dirs {
     }
 }
 
-/// Makes a new directory durable: its entry stands in the one above.
+/// Makes directories durable: each one's entry stands in the one above.
 fn sync_up<D: Disk>(disk: &D, dir: &Path) -> Result<(), StorageError> {
-    for above in dir.ancestors().skip(1).take(2) {
+    for above in dir.ancestors().skip(1) {
+        // The empty path above a relative one is the working directory.
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        disk.sync_dir(above).at("sync", above)?;
+        match disk.sync_dir(above) {
+            // What we may not read we have not made.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            other => other.at("sync", above)?,
+        }
     }
     Ok(())
 }

@@ -17,6 +17,10 @@ pub trait Disk: Send + Sync + 'static {
     fn open(&self, path: &Path) -> io::Result<Self::File>;
     /// Creates a file for reading and writing, empty if it was there.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// Opens a file for reading and writing, as it is.
+    fn open_to_write(&self, path: &Path) -> io::Result<Self::File> {
+        self.open(path)
+    }
     /// Names a file anew, in place of any that has the name. Durable once the directory is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Durable once the directory is synced.
@@ -64,6 +68,10 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

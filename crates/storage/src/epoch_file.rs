@@ -23,6 +23,7 @@ pub fn read<D: Disk>(disk: &D, dir: &Path, name: &str) -> Result<Option<i64>, St
     line.parse().map(Some).map_err(|_| StorageError::Refused {
         problem: format!("{} holds {line:?}, not a decimal number", path.display()),
         advice: "Restore the file from a backup of this server, never from another server.".into(),
+        cut_at: None,
     })
 }
 

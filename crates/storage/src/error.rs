@@ -40,6 +40,8 @@ pub enum StorageError {
         problem: String,
         /// What the operator can do.
         advice: String,
+        /// Where a log could be cut to give up what is damaged: the file, and its last sound byte.
+        cut_at: Option<(PathBuf, u64)>,
     },
     /// A transaction out of order: the caller's mistake.
     #[error("zxid {zxid} cannot follow {last} in the log")]
@@ -48,6 +50,15 @@ pub enum StorageError {
         zxid: Zxid,
         /// What is the last one.
         last: Zxid,
+    },
+    /// An earlier write or sync of the log failed.
+    #[error(
+        "the log in {dir} failed before, so nobody knows what of it is durable: the process has to \
+         end and recover"
+    )]
+    LogFailed {
+        /// The log's directory.
+        dir: PathBuf,
     },
     /// The state machine did not take what the files hold.
     #[error("the tree cannot be written to a snapshot that reads back: {0}")]

@@ -12,7 +12,7 @@ pub mod error;
 mod file_name;
 mod framing;
 pub mod log_reader;
-mod purge;
+pub mod purge;
 mod recovery;
 pub mod sim_disk;
 pub mod snapshot_reader;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use oxikeeper_proto::txn::decode_payload;
-use oxikeeper_proto::{Txn, TxnDigest, TxnHeader, Zxid};
+use oxikeeper_proto::{Reader, Txn, TxnDigest, TxnHeader, Zxid};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
@@ -79,6 +79,8 @@ pub struct LogReader<F> {
 }
 
 const WINDOW_BYTES: usize = 256 * 1024;
+/// What a disk writes as a whole.
+const SECTOR_BYTES: usize = 512;
 
 enum Step {
     Record { position: u64, start: usize, len: usize },
@@ -109,17 +111,7 @@ impl<F: DiskFile> LogReader<F> {
             last: None,
             end: None,
         };
-        let header = reader.bytes(0, framing::HEADER.len())?.map(<[u8]>::to_vec);
-        match header {
-            Some(header) if header.starts_with(framing::MAGIC) => {
-                reader.position = framing::HEADER.len() as u64;
-            }
-            Some(_) if !reader.only_zeros_from(0)? => {
-                let damage = reader.damage(0, "no log: the file does not begin with ZKLG".into());
-                reader.end = Some(LogEnd::Corrupt(damage));
-            }
-            _ => reader.end = Some(LogEnd::NoHeader),
-        }
+        reader.read_header()?;
         Ok(reader)
     }
 
@@ -156,6 +148,31 @@ impl<F: DiskFile> LogReader<F> {
     /// Where the next record would begin.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Passes the header over, or finds that there is none.
+    fn read_header(&mut self) -> Result<(), StorageError> {
+        let header = self.bytes(0, framing::HEADER.len())?;
+        if header.is_some_and(|header| header.starts_with(framing::MAGIC)) {
+            self.position = framing::HEADER.len() as u64;
+            return Ok(());
+        }
+        let is_short = header.is_none();
+        let first_sector = SECTOR_BYTES.min(usize::try_from(self.len).unwrap_or(usize::MAX));
+        let is_lost = self.bytes(0, first_sector)?.is_none_or(|b| b.iter().all(|&byte| byte == 0));
+        let what = "no log: the file does not begin with ZKLG".to_owned();
+        self.end = Some(if is_short {
+            LogEnd::NoHeader
+        } else if is_lost {
+            // A crash takes sectors: what never had its first one was never acknowledged.
+            match self.torn_or_hole(0, what)? {
+                LogEnd::Torn(_) => LogEnd::NoHeader,
+                end => end,
+            }
+        } else {
+            LogEnd::Corrupt(self.damage(0, what))
+        });
+        Ok(())
     }
 
     /// Finds the next record's payload in the window, or the end.
@@ -236,23 +253,30 @@ impl<F: DiskFile> LogReader<F> {
 
     /// The zxid of a sound record at this place, later than all before.
     fn sound_record_at(&mut self, position: u64) -> Result<Option<Zxid>, StorageError> {
-        let payload_bytes_max = self.payload_bytes_max;
-        let Some(prefix) = self.bytes(position, PREFIX_BYTES)? else { return Ok(None) };
-        if !looks_like_prefix(prefix, payload_bytes_max) {
-            return Ok(None);
-        }
-        let prefix: &[u8; PREFIX_BYTES] = prefix.try_into().expect("as many as asked for");
-        let (checksum, length) = framing::parse_prefix(prefix);
-        let len = length as usize;
-        let last = self.last;
-        let Some(bytes) = self.bytes(position + PREFIX_BYTES as u64, len + 1)? else {
+        // The cheap signs first: a file full of what looks like prefixes must not cost a checksum
+        // over as much as the longest record for each of them.
+        let Some(head) = self.bytes(position, PREFIX_BYTES + PAYLOAD_BYTES_MIN)? else {
             return Ok(None);
         };
-        if bytes[len] != END || !framing::is_sound(&bytes[..len], checksum) {
+        let (prefix, payload_head) = head.split_at(PREFIX_BYTES);
+        let prefix: &[u8; PREFIX_BYTES] = prefix.try_into().expect("as many as asked for");
+        let (checksum, length) = framing::parse_prefix(prefix);
+        let zxid = Reader::new(payload_head).get::<TxnHeader>().map(|header| header.zxid);
+        let is_later = zxid.as_ref().is_ok_and(|&zxid| self.last.is_none_or(|last| zxid > last));
+        let len = usize::try_from(length).unwrap_or(0);
+        if !is_later || !(PAYLOAD_BYTES_MIN..=self.payload_bytes_max).contains(&len) {
             return Ok(None);
         }
-        let zxid = decode_payload(&bytes[..len]).ok().map(|(header, ..)| header.zxid);
-        Ok(zxid.filter(|zxid| last.is_none_or(|last| *zxid > last)))
+        let mut end = [0];
+        let end_at = position + (PREFIX_BYTES + len) as u64;
+        let count = self.file.read_at(end_at, &mut end).at("read", &self.path)?;
+        if count == 0 || end[0] != END {
+            return Ok(None);
+        }
+        let Some(bytes) = self.bytes(position, PREFIX_BYTES + len + 1)? else { return Ok(None) };
+        let payload = &bytes[PREFIX_BYTES..PREFIX_BYTES + len];
+        let is_sound = framing::is_sound(payload, checksum) && decode_payload(payload).is_ok();
+        Ok(zxid.ok().filter(|_| is_sound))
     }
 
     fn damage(&self, position: u64, what: String) -> Damage {

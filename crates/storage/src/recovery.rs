@@ -13,11 +13,12 @@ use oxikeeper_proto::stat::StatPersisted;
 use oxikeeper_proto::{Acl, SessionId, Zxid};
 
 use crate::dirs::Dirs;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
 use crate::file_name;
 use crate::log_reader::{Damage, LogEnd, LogReader};
 use crate::snapshot_reader::{self, SnapshotFault, SnapshotSink};
+use crate::txn_log::UNSYNCED_BYTES_MAX;
 
 /// How to recover.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,9 @@ pub struct Recovered {
     pub snapshot: Option<PathBuf>,
     /// Transactions replayed from logs.
     pub replayed: u64,
+    /// The logs they were in, each with the end of its last record: read, but perhaps not yet
+    /// durable. See [`clean_up`].
+    pub logs: Vec<(PathBuf, u64)>,
     /// True if there were no files at all.
     pub fresh: bool,
     /// What was found on the way.
@@ -127,21 +131,29 @@ pub fn recover<D: Disk>(
     if snapshots.is_empty() {
         return recover_empty(disk, options, &logs, target, dirs);
     }
-    let mut first_obstacle = None;
+    let mut first_obstacle: Option<String> = None;
+    // The newest snapshot that cannot be used: proof that there was a state up to its zxid.
+    let mut existed = None;
     for (zxid, path) in &snapshots {
         let mut notes = Vec::new();
         match recover_from(disk, options, *zxid, path, &logs, target, &mut notes) {
-            Ok((last_zxid, replayed)) => {
+            Ok(replayed) => {
+                if let Some((newer, bad)) = existed.filter(|(newer, _)| replayed.last < *newer) {
+                    let why = first_obstacle.unwrap_or_default();
+                    return Err(state_is_missing(newer, bad, &why, path, replayed.last));
+                }
                 findings.append(&mut notes);
                 if logs.is_empty() {
                     findings.push(Finding::NoLogs);
                 }
-                let snapshot = Some(path.clone());
-                let fresh = false;
-                return Ok(Recovered { last_zxid, snapshot, replayed, fresh, findings });
+                return Ok(replayed.into_recovered(Some(path.clone()), findings));
             }
             Err(Obstacle::Candidate(why)) => {
                 first_obstacle.get_or_insert_with(|| format!("{} {why}", path.display()));
+                // A new leader names a snapshot after its epoch: no transaction has that zxid.
+                if zxid.counter() > 0 {
+                    existed.get_or_insert((*zxid, path));
+                }
                 findings.push(Finding::BadSnapshot { path: path.clone(), why });
             }
             Err(Obstacle::Final(error)) => return Err(error),
@@ -158,6 +170,7 @@ pub fn recover<D: Disk>(
                  transaction, move the snapshots away and start once with \
                  zookeeper.snapshot.trust.empty=true."
             .into(),
+        cut_at: None,
     })
 }
 
@@ -181,6 +194,7 @@ fn recover_empty<D: Disk>(
                      one and the logs begin with the first transaction, start once with \
                      zookeeper.snapshot.trust.empty=true."
                 .into(),
+            cut_at: None,
         });
     }
     target.begin_empty();
@@ -188,13 +202,11 @@ fn recover_empty<D: Disk>(
         findings.push(Finding::TrustedEmpty);
     }
     let mut replay = Replay::new(disk, options, Zxid::ZERO);
-    let (last_zxid, replayed) = match replay.run(logs, target, &mut findings) {
-        Ok(end) => end,
-        Err(Obstacle::Candidate(problem)) => return Err(no_way(problem)),
-        Err(Obstacle::Final(error)) => return Err(error),
-    };
-    let fresh = logs.is_empty();
-    Ok(Recovered { last_zxid, snapshot: None, replayed, fresh, findings })
+    match replay.run(logs, target, &mut findings) {
+        Ok(()) => Ok(replay.replayed.into_recovered(None, findings)),
+        Err(Obstacle::Candidate(problem)) => Err(no_way(problem)),
+        Err(Obstacle::Final(error)) => Err(error),
+    }
 }
 
 fn recover_from<D: Disk>(
@@ -205,7 +217,7 @@ fn recover_from<D: Disk>(
     logs: &[(Zxid, PathBuf)],
     target: &mut dyn ReplayTarget,
     findings: &mut Vec<Finding>,
-) -> Result<(Zxid, u64), Obstacle> {
+) -> Result<Replayed, Obstacle> {
     target.begin_snapshot(zxid);
     let trailer = match snapshot_reader::read(disk, path, &mut Forward(target)) {
         Ok(trailer) => trailer,
@@ -220,7 +232,26 @@ fn recover_from<D: Disk>(
     // The last log that begins at or before the snapshot may go on behind it.
     let first = logs.partition_point(|(first, _)| *first <= zxid).saturating_sub(1);
     let mut replay = Replay::new(disk, options, zxid);
-    replay.run(&logs[first..], target, findings)
+    replay.run(&logs[first..], target, findings)?;
+    Ok(replay.replayed)
+}
+
+/// Where a replay arrived.
+struct Replayed {
+    /// The last transaction of the state.
+    last: Zxid,
+    /// How many transactions came from logs.
+    count: u64,
+    /// The logs they came from, and where the last record of each ends.
+    logs: Vec<(PathBuf, u64)>,
+}
+
+impl Replayed {
+    fn into_recovered(self, snapshot: Option<PathBuf>, findings: Vec<Finding>) -> Recovered {
+        let Replayed { last: last_zxid, count: replayed, logs } = self;
+        let fresh = snapshot.is_none() && logs.is_empty() && findings.is_empty();
+        Recovered { last_zxid, snapshot, replayed, logs, fresh, findings }
+    }
 }
 
 struct Forward<'t>(&'t mut dyn ReplayTarget);
@@ -249,18 +280,17 @@ struct Replay<'r, D: Disk> {
     options: &'r RecoverOptions,
     /// The snapshot's zxid: records up to it are passed over.
     base: Zxid,
-    /// The last transaction of the state.
-    last: Zxid,
+    replayed: Replayed,
     /// The last record seen in the files, passed over or not.
     seen: Option<Zxid>,
-    replayed: u64,
     /// Damage that ended an earlier file: only a gap makes it matter.
     torn: Option<Damage>,
 }
 
 impl<'r, D: Disk> Replay<'r, D> {
     fn new(disk: &'r D, options: &'r RecoverOptions, base: Zxid) -> Replay<'r, D> {
-        Replay { disk, options, base, last: base, seen: None, replayed: 0, torn: None }
+        let replayed = Replayed { last: base, count: 0, logs: Vec::new() };
+        Replay { disk, options, base, replayed, seen: None, torn: None }
     }
 
     fn run(
@@ -268,15 +298,14 @@ impl<'r, D: Disk> Replay<'r, D> {
         logs: &[(Zxid, PathBuf)],
         target: &mut dyn ReplayTarget,
         findings: &mut Vec<Finding>,
-    ) -> Result<(Zxid, u64), Obstacle> {
+    ) -> Result<(), Obstacle> {
         for (index, (_, path)) in logs.iter().enumerate() {
             self.file(path, index + 1 == logs.len(), target, findings)?;
         }
         if let Some(damage) = self.torn.take() {
             findings.push(Finding::TornTail(damage));
         }
-        target.finish().map_err(|fault| Obstacle::Candidate(fault.to_string()))?;
-        Ok((self.last, self.replayed))
+        target.finish().map_err(|fault| Obstacle::Candidate(fault.to_string()))
     }
 
     fn file(
@@ -286,6 +315,7 @@ impl<'r, D: Disk> Replay<'r, D> {
         target: &mut dyn ReplayTarget,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Obstacle> {
+        let before = self.replayed.count;
         let mut reader = LogReader::open(self.disk, path, self.options.payload_bytes_max)?;
         while let Some(record) = reader.next_record()? {
             let zxid = record.header.zxid;
@@ -299,10 +329,13 @@ impl<'r, D: Disk> Replay<'r, D> {
                 target.apply(&record.header, &record.txn, record.digest).map_err(|fault| {
                     no_way(format!("{zxid} in {} cannot be applied: {fault}", path.display()))
                 })?;
-                self.last = zxid;
-                self.replayed += 1;
+                self.replayed.last = zxid;
+                self.replayed.count += 1;
             }
             self.seen = Some(zxid);
+        }
+        if self.replayed.count > before {
+            self.replayed.logs.push((path.to_owned(), reader.position()));
         }
         match reader.end() {
             None | Some(LogEnd::Clean) => {}
@@ -317,11 +350,12 @@ impl<'r, D: Disk> Replay<'r, D> {
 
     /// The next transaction has to join on to the state without a gap.
     fn require_next(&mut self, zxid: Zxid, path: &Path, position: u64) -> Result<(), Obstacle> {
-        let begins_epoch = zxid.epoch() > self.last.epoch() && zxid.counter() == 1;
-        let joins = if self.replayed == 0 {
-            zxid.follows(self.last) && (zxid.epoch() == self.last.epoch() || begins_epoch)
+        let begins_epoch = zxid.epoch() > self.replayed.last.epoch() && zxid.counter() == 1;
+        let joins = if self.replayed.count == 0 {
+            zxid.follows(self.replayed.last)
+                && (zxid.epoch() == self.replayed.last.epoch() || begins_epoch)
         } else {
-            zxid.follows(self.last)
+            zxid.follows(self.replayed.last)
         };
         if joins {
             if let Some(damage) = self.torn.take() {
@@ -333,10 +367,10 @@ impl<'r, D: Disk> Replay<'r, D> {
         let problem = format!(
             "transactions are missing: {zxid} at byte {position} of {} cannot follow {}.{}",
             path.display(),
-            self.last,
+            self.replayed.last,
             damaged.unwrap_or_default()
         );
-        if self.replayed == 0 {
+        if self.replayed.count == 0 {
             // Perhaps an older snapshot has the logs that lead here.
             return Err(Obstacle::Candidate(format!("does not join the logs: {problem}")));
         }
@@ -344,16 +378,22 @@ impl<'r, D: Disk> Replay<'r, D> {
     }
 }
 
-/// Puts the directories in order after a recovery: sets empty logs aside and removes temporary
-/// files that a crash left behind.
+/// Puts the directories in order after a recovery, before anything is built on it: makes durable
+/// what was replayed, sets empty logs aside and removes temporary files that a crash left behind.
 ///
 /// # Errors
 /// What the disk says.
 pub fn clean_up<D: Disk>(disk: &D, dirs: &Dirs, recovered: &Recovered) -> Result<(), StorageError> {
+    if let Some(((last, end), earlier)) = recovered.logs.split_last() {
+        for (path, _) in earlier {
+            disk.open(path).at("open", path)?.sync().at("sync", path)?;
+        }
+        make_durable(disk, last, *end)?;
+    }
     for finding in &recovered.findings {
         if let Finding::EmptyLog(path) = finding {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let aside = dirs.log().join(format!("{}{name}", file_name::SET_ASIDE));
+            let aside = free_name(disk, dirs.log(), name)?;
             disk.rename(path, &aside).at("rename", path)?;
         }
     }
@@ -367,6 +407,52 @@ pub fn clean_up<D: Disk>(disk: &D, dirs: &Dirs, recovered: &Recovered) -> Result
         disk.sync_dir(dir).at("sync", dir)?;
     }
     Ok(())
+}
+
+/// Writes the last batch of a log again, as it is, and syncs it.
+///
+/// A process that died may have written records that it never synced, or that a sync failed on.
+/// They are replayed, so what comes next follows them: a power cut must not take them away from
+/// under it. After a sync that failed the system takes the pages for clean, though they are not on
+/// disk; a further sync alone would do nothing for them.
+fn make_durable<D: Disk>(disk: &D, path: &Path, end: u64) -> Result<(), StorageError> {
+    let file = match disk.open_to_write(path) {
+        // Nobody could have written there without a sync, then.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            disk.open(path).at("open", path)?
+        }
+        other => {
+            let file = other.at("open", path)?;
+            let mut piece = vec![0; 1 << 20];
+            let mut at = end.saturating_sub(UNSYNCED_BYTES_MAX);
+            while at < end {
+                let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+                let count = file.read_at(at, &mut piece[..wanted]).at("read", path)?;
+                if count == 0 {
+                    break;
+                }
+                file.write_at(at, &piece[..count]).at("write", path)?;
+                at += count as u64;
+            }
+            file
+        }
+    };
+    file.sync().at("sync", path)
+}
+
+/// A name for a file set aside that no other file has.
+pub(crate) fn free_name<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    name: &str,
+) -> Result<PathBuf, StorageError> {
+    let taken = disk.list(dir).at("list", dir)?;
+    let names = (0..).map(|n| match n {
+        0 => format!("{}{name}", file_name::SET_ASIDE),
+        n => format!("{}{name}.{n}", file_name::SET_ASIDE),
+    });
+    let mut free = names.filter(|name| !taken.contains(name));
+    Ok(dir.join(free.next().expect("there is always a next number")))
 }
 
 /// Files of a directory whose names carry a zxid, in its order.
@@ -389,6 +475,7 @@ fn regress(path: &Path, position: u64, zxid: Zxid, seen: Zxid) -> StorageError {
             path.display()
         ),
         advice: cut_advice(path),
+        cut_at: Some((path.to_owned(), position)),
     }
 }
 
@@ -400,11 +487,39 @@ fn hole(damage: &Damage, next: Zxid, is_last: bool) -> StorageError {
              have been acknowledged is missing"
         ),
         advice: cut_advice(&damage.path),
+        cut_at: Some((damage.path.clone(), damage.position)),
     }
 }
 
 fn corrupt(damage: &Damage) -> StorageError {
-    StorageError::Refused { problem: damage.to_string(), advice: cut_advice(&damage.path) }
+    StorageError::Refused {
+        problem: damage.to_string(),
+        advice: cut_advice(&damage.path),
+        cut_at: Some((damage.path.clone(), damage.position)),
+    }
+}
+
+/// An older snapshot and its logs lead to a state, but not to where a newer one proves there was.
+fn state_is_missing(
+    newer: Zxid,
+    bad: &Path,
+    why: &str,
+    used: &Path,
+    reached: Zxid,
+) -> StorageError {
+    StorageError::Refused {
+        problem: format!(
+            "{why}; {} and the logs behind it lead to {reached} only, so the transactions up to \
+             {newer} would be lost",
+            used.display()
+        ),
+        advice: format!(
+            "Restore the file or the missing logs from a backup. To give those transactions up, \
+             move {} away and start again.",
+            bad.display()
+        ),
+        cut_at: None,
+    }
 }
 
 fn no_way(problem: String) -> StorageError {
@@ -412,6 +527,7 @@ fn no_way(problem: String) -> StorageError {
         problem,
         advice: "Restore the missing files from a backup, or start from an older complete set."
             .into(),
+        cut_at: None,
     }
 }
 

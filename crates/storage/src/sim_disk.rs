@@ -28,8 +28,7 @@ enum Entry {
 struct Directory {
     now: BTreeMap<String, usize>,
     durable: BTreeMap<String, usize>,
-    /// With each change whether a sync may still make it durable: not so once one has failed.
-    since: Vec<(Entry, bool)>,
+    since: Vec<Entry>,
     /// Whether its own name in the directory above is durable.
     is_durable: bool,
 }
@@ -39,8 +38,8 @@ struct Directory {
 pub enum Fate {
     /// The power goes: this call may have done its work in part, and no later one does any.
     Crash,
-    /// This one call fails with this error. A write has done half its work, a sync none, and what
-    /// it was to make durable no later sync will.
+    /// This one call fails with this error. A write has done half its work, a file's sync none, and
+    /// the bytes it was to make durable no later sync will, unless they are written again.
     Fail(io::ErrorKind),
     /// This call and all later ones fail.
     FailFrom(io::ErrorKind),
@@ -153,7 +152,7 @@ impl SimDisk {
         let mut directories = BTreeMap::new();
         for (path, directory) in &state.directories {
             let mut entries = directory.durable.clone();
-            for (entry, _) in &directory.since {
+            for entry in &directory.since {
                 if draw(2) > 0 {
                     apply(entry, &mut entries);
                 }
@@ -221,7 +220,7 @@ impl State {
 
 impl Directory {
     fn note(&mut self, entry: Entry) {
-        self.since.push((entry, true));
+        self.since.push(entry);
     }
 }
 
@@ -245,7 +244,7 @@ fn reachable(directories: &BTreeMap<PathBuf, Directory>) -> BTreeSet<usize> {
     let mut files = BTreeSet::new();
     for directory in directories.values() {
         files.extend(directory.durable.values());
-        for (entry, _) in &directory.since {
+        for entry in &directory.since {
             match entry {
                 Entry::Name(_, inode) | Entry::Renamed { inode, .. } => files.insert(*inode),
                 Entry::Removed(_) => false,
@@ -329,21 +328,10 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
-        let fate = state.change("sync directory", dir);
-        let crash = state.end();
-        let directory = state.directory(dir)?;
-        if let Err(error) = fate {
-            directory.since.iter_mut().for_each(|(_, dirty)| *dirty = false);
-            return Err(error);
-        }
-        crash?;
-        let durable = &mut directory.durable;
-        directory.since.retain(|(entry, dirty)| {
-            if *dirty {
-                apply(entry, durable);
-            }
-            !*dirty
-        });
+        state.change("sync directory", dir)?;
+        state.end()?;
+        let Directory { durable, since, .. } = state.directory(dir)?;
+        since.drain(..).for_each(|entry| apply(&entry, durable));
         let below = state.directories.iter_mut().filter(|(path, _)| path.parent() == Some(dir));
         below.for_each(|(_, directory)| directory.is_durable = true);
         Ok(())

@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxikeeper_proto::Zxid;
-use tracing::debug;
+use tracing::error;
 
 use crate::dirs::Dirs;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
 use crate::file_name;
 use crate::framing;
+use crate::recovery::list;
 
 /// How a log is written.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,8 @@ pub struct SyncStats {
     pub last: Zxid,
 }
 
+/// No more than this is ever written without a sync: what a recovery has to write again.
+pub(crate) const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
 /// The most zeros written at a time.
 const FILL_BYTES_MAX: u64 = 1 << 20;
 /// Left free on the disk: room for two more batches.
@@ -83,6 +86,8 @@ pub struct TxnLog<D: Disk> {
     buffer: Vec<u8>,
     first_buffered: Option<Zxid>,
     last: Zxid,
+    /// A write or a sync has failed: what is on disk is not known any more.
+    has_failed: bool,
     mutation: Option<LogMutation>,
 }
 
@@ -96,6 +101,8 @@ pub enum LogMutation {
     SkipDirectorySync,
     /// Go on behind a failed sync.
     IgnoreSyncError,
+    /// Go on in the newest file there is, behind whatever a crash has left at its end.
+    AppendToOldFile,
 }
 
 impl<D: Disk> TxnLog<D> {
@@ -111,6 +118,7 @@ impl<D: Disk> TxnLog<D> {
             buffer: Vec::new(),
             first_buffered: None,
             last,
+            has_failed: false,
             mutation: None,
         }
     }
@@ -147,28 +155,42 @@ impl<D: Disk> TxnLog<D> {
     /// made again. Any other error is the end: what is on disk is not known, and the process has to
     /// stop and recover (a sync must never be repeated after it failed).
     pub fn sync(&mut self) -> Result<SyncStats, StorageError> {
+        if self.has_failed {
+            return Err(StorageError::LogFailed { dir: self.dirs.log().to_owned() });
+        }
         let Some(first) = self.first_buffered else {
             return Ok(SyncStats { bytes: 0, last: self.last });
         };
         self.require_room()?;
+        let written = self.write_batch(first);
+        self.has_failed = written.is_err();
+        written
+    }
+
+    fn write_batch(&mut self, first: Zxid) -> Result<SyncStats, StorageError> {
         let is_new_file = self.current.is_none();
         if is_new_file {
             self.current = Some(self.begin_file(first)?);
         }
         let segment = self.current.as_mut().expect("a file was begun");
-        segment.file.write_at(segment.end, &self.buffer).at("write", &segment.path)?;
-        if self.options.force_sync && self.mutation != Some(LogMutation::SkipSync) {
-            let synced = segment.file.sync().at("sync", &segment.path);
-            if self.mutation != Some(LogMutation::IgnoreSyncError) {
-                synced?;
-            }
-            if is_new_file && self.mutation != Some(LogMutation::SkipDirectorySync) {
-                self.disk.sync_dir(self.dirs.log()).at("sync", self.dirs.log())?;
+        for piece in self.buffer.chunks(UNSYNCED_BYTES_MAX as usize) {
+            segment.file.write_at(segment.end, piece).at("write", &segment.path)?;
+            segment.end += piece.len() as u64;
+            if self.options.force_sync && self.mutation != Some(LogMutation::SkipSync) {
+                let synced = segment.file.sync().at("sync", &segment.path);
+                if self.mutation != Some(LogMutation::IgnoreSyncError) {
+                    synced?;
+                }
             }
         }
-        let bytes = self.buffer.len();
-        segment.end += bytes as u64;
+        let sync_dir = self.options.force_sync
+            && is_new_file
+            && self.mutation != Some(LogMutation::SkipDirectorySync);
+        if sync_dir {
+            self.disk.sync_dir(self.dirs.log()).at("sync", self.dirs.log())?;
+        }
         segment.zeroed = segment.zeroed.max(segment.end);
+        let bytes = self.buffer.len();
         self.first_buffered = None;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
@@ -198,24 +220,40 @@ impl<D: Disk> TxnLog<D> {
     ///
     /// Running out of room here is no error: it is met when the room is really needed.
     pub fn prepare(&mut self) -> bool {
+        // A limit of 0 is the setting's way to switch it off.
+        if self.has_failed || self.current.is_none() || self.options.prepare_bytes == 0 {
+            return false;
+        }
+        let fill_bytes = self.options.fill_bytes.min(self.options.prepare_bytes);
+        let force_sync = self.options.force_sync;
         if let Some(segment) = &mut self.current
-            && segment.zeroed < segment.end + 2 * self.options.fill_bytes
+            && segment.zeroed < segment.end + 2 * fill_bytes
         {
             // The disk may be nearly full: then what is there is kept for the batches themselves.
             let room = self.disk.free_bytes(self.dirs.log()).unwrap_or(0);
-            let fill_bytes = self.options.fill_bytes;
-            return room > fill_bytes + RESERVE_BYTES && fill(segment, fill_bytes).is_ok();
+            if room <= fill_bytes + RESERVE_BYTES {
+                return false;
+            }
+            return match fill(segment, fill_bytes, force_sync) {
+                Ok(()) => true,
+                Err(error) => {
+                    error!(%error, "cannot prepare the log for what is to come");
+                    // A sync that failed once may succeed next time and still have lost pages.
+                    self.has_failed = matches!(error, StorageError::Io { action: "sync", .. });
+                    false
+                }
+            };
         }
-        if self.prepare_failed || self.current.is_none() {
+        if self.prepare_failed {
             return false;
         }
         let prepared = match &mut self.prepared {
             Some(segment) if segment.zeroed >= self.options.prepare_bytes => return false,
-            Some(segment) => fill(segment, self.options.fill_bytes),
+            Some(segment) => fill(segment, fill_bytes, force_sync),
             None => self.begin_prepared(),
         };
         if let Err(error) = prepared {
-            debug!(%error, "the next log file is not prepared");
+            error!(%error, "cannot prepare the next log file; going on without");
             self.prepare_failed = true;
             if let Some(segment) = self.prepared.take() {
                 // What it took is given back; that this may fail changes nothing.
@@ -223,6 +261,11 @@ impl<D: Disk> TxnLog<D> {
             }
         }
         !self.prepare_failed
+    }
+
+    /// True if the next file could not be prepared, most likely for want of room. Writes go on.
+    pub fn cannot_prepare(&self) -> bool {
+        self.prepare_failed
     }
 
     fn begin_prepared(&mut self) -> Result<(), StorageError> {
@@ -241,8 +284,20 @@ impl<D: Disk> TxnLog<D> {
                 self.disk.rename(&segment.path, &path).at("rename", &segment.path)?;
                 Ok(Segment { path, ..segment })
             }
+            None if self.mutation == Some(LogMutation::AppendToOldFile) => self.reopen(path),
             None => self.create_with_header(path),
         }
+    }
+
+    /// The newest file there is, from its end on: a defect for tests to find.
+    fn reopen(&self, path: PathBuf) -> Result<Segment<D::File>, StorageError> {
+        let logs = list(&*self.disk, self.dirs.log(), file_name::parse_log)?;
+        let Some((_, path)) = logs.into_iter().next_back() else {
+            return self.create_with_header(path);
+        };
+        let file = self.disk.open(&path).at("open", &path)?;
+        let end = file.len().at("read", &path)?;
+        Ok(Segment { file, path, end, zeroed: end })
     }
 
     /// A new file whose header is durable. It is synced by itself: of a first batch that is torn,
@@ -278,11 +333,20 @@ impl<D: Disk> TxnLog<D> {
     }
 }
 
-/// Writes the next stretch of zeros.
-fn fill<F: DiskFile>(segment: &mut Segment<F>, bytes: u64) -> Result<(), StorageError> {
+/// Writes the next stretch of zeros, up to a multiple of `step`. Made durable at once, so that no
+/// later batch has to wait for it.
+fn fill<F: DiskFile>(
+    segment: &mut Segment<F>,
+    step: u64,
+    force_sync: bool,
+) -> Result<(), StorageError> {
     static ZEROS: [u8; FILL_BYTES_MAX as usize] = [0; FILL_BYTES_MAX as usize];
-    let bytes = bytes.min(FILL_BYTES_MAX);
+    let step = step.clamp(1, FILL_BYTES_MAX);
+    let bytes = step - segment.zeroed % step;
     segment.file.write_at(segment.zeroed, &ZEROS[..bytes as usize]).at("write", &segment.path)?;
+    if force_sync {
+        segment.file.sync().at("sync", &segment.path)?;
+    }
     segment.zeroed += bytes;
     Ok(())
 }

@@ -160,9 +160,12 @@ impl FileState {
         });
     }
 
-    /// A sync that failed: what was dirty may be on disk or not, and is not tried again.
+    /// A sync that failed: the bytes that were dirty may be on disk or not, and are not tried
+    /// again until they are written again. (A length is in the file system's own journal.)
     pub fn fail_sync(&mut self) {
-        self.pending.iter_mut().for_each(|pending| pending.dirty = false);
+        for pending in &mut self.pending {
+            pending.dirty &= matches!(pending.version, Version::Len(_));
+        }
     }
 
     /// The file as a crash may leave it. `draw` is asked once for each sector and length of which
@@ -193,6 +196,11 @@ impl FileState {
     fn put(&mut self, index: u64, sector: Option<Sector>) {
         if self.now.put(index, sector.clone()) {
             self.pending.push(Pending { version: Version::Sector(index, sector), dirty: true });
+            return;
+        }
+        // The same bytes again: nothing new to survive, but the next sync writes them.
+        for pending in &mut self.pending {
+            pending.dirty |= matches!(pending.version, Version::Sector(at, _) if at == index);
         }
     }
 
@@ -252,9 +260,9 @@ mod tests {
         let after = file.survivor(&mut |_| 0);
         let after = bytes(&after);
         assert_eq!((after.len(), after[0], after[1000]), (1001, 0, b'b'));
-        file.write(1, b"c");
+        file.write(0, b"a");
         file.sync();
-        assert_eq!(bytes(&file.survivor(&mut |_| 0))[..2], *b"ac", "the page was dirty again");
+        assert_eq!(bytes(&file.survivor(&mut |_| 0))[0], b'a', "the page was dirty again");
     }
 
     #[test]

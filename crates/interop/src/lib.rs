@@ -8,4 +8,5 @@ pub mod differential;
 pub mod exchange;
 pub mod generate;
 pub mod normalise;
+pub mod record;
 pub mod server;

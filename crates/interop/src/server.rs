@@ -62,12 +62,15 @@ impl Server {
     pub fn run(&mut self) {
         std::fs::create_dir_all(&self.dir).expect("a directory for the server");
         let config = self.dir.join("zoo.cfg");
+        // Lines that begin with -D are flags, the others are settings.
+        let is_flag = |line: &&str| line.starts_with("-D");
+        let settings: Vec<&str> = self.settings.lines().filter(|line| !is_flag(line)).collect();
         let text = format!(
             "tickTime=500\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n\
              maxClientCnxns=0\n4lw.commands.whitelist=*\nadmin.enableServer=false\n{}\n",
             self.dir.join("data").display(),
             self.port,
-            self.settings
+            settings.join("\n")
         );
         std::fs::write(&config, text).expect("a configuration file");
         let log = std::fs::File::create(self.dir.join("log")).expect("a log file");
@@ -84,6 +87,7 @@ impl Server {
                 command
             }
         };
+        command.args(self.settings.lines().filter(is_flag));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log));
         self.child = Some(command.spawn().unwrap_or_else(|e| panic!("{}: {e}", self.kind.name())));
         let deadline = Instant::now() + START_PATIENCE;

@@ -35,6 +35,7 @@ use self::reaper::Reaper;
 use self::sessions::Sessions;
 use crate::config::NodeConfig;
 use crate::mail::{CloseReason, ConnRef, FrontId, Mail, Request, ToCore};
+use crate::mutation::{Mutation, mutated};
 use crate::session_id::{SessionIds, password, password_matches};
 use crate::time::{Now, WallTime};
 
@@ -118,8 +119,6 @@ pub struct Core {
     reaper: Reaper,
     snapshots: SnapshotTrigger,
     log_full: bool,
-    /// Sessions that expired while the log was full.
-    postponed_expiry: Vec<SessionId>,
 }
 
 /// When the next snapshot is due. Source: Apache's `SyncRequestProcessor.shouldSnapshot`.
@@ -149,6 +148,9 @@ impl Core {
     pub fn new(config: Arc<NodeConfig>, tree: &Tree, fronts: u16, now: Now) -> Core {
         let mut sessions = Sessions::new(config.tick_ms);
         for (session, timeout_ms) in tree.sessions() {
+            if mutated(Mutation::ForgetSessions) {
+                continue;
+            }
             sessions.track(session, timeout_ms, None, now);
         }
         let mut snapshots = SnapshotTrigger::new(config.seed);
@@ -170,7 +172,6 @@ impl Core {
             reaper: Reaper::new(&config, now),
             snapshots,
             log_full: false,
-            postponed_expiry: Vec::new(),
             config,
         }
     }
@@ -187,6 +188,9 @@ impl Core {
             }
             Input::FromFront(ToCore::Touched { front, until, sessions }) => {
                 for (session, when) in sessions {
+                    if mutated(Mutation::LoseTouches) {
+                        continue;
+                    }
                     self.sessions.touch(session, when);
                 }
                 if let Some(heard) = self.heard_until.get_mut(usize::from(front.0)) {
@@ -204,7 +208,7 @@ impl Core {
                 let rest = std::time::Duration::from_millis(took_ms) * SNAPSHOT_REST_FACTOR;
                 self.snapshots.not_before = self.now.after(rest);
             }
-            Input::LogFull(full) => self.on_log_full(full, tree),
+            Input::LogFull(full) => self.log_full = full,
         }
     }
 
@@ -226,6 +230,9 @@ impl Core {
 
     fn is_next_ready(&self) -> bool {
         match self.pending.front() {
+            Some(Pending::Txn { .. }) if mutated(Mutation::ApplyBeyondDurable) => {
+                !self.batches.is_empty()
+            }
             Some(Pending::Txn { zxid, .. }) => *zxid <= self.durable,
             Some(Pending::Answer { .. }) => true,
             None => false,
@@ -286,7 +293,8 @@ impl Core {
             self.immediate.push((previous.front, Mail::Close { conn: previous.conn, reason }));
         }
         let lives = self.sessions.get(session).is_some_and(|tracked| !tracked.closing);
-        let mail = if lives && password_matches(session, offered) {
+        let knows = password_matches(session, offered) || mutated(Mutation::AcceptAnyPassword);
+        let mail = if lives && knows {
             self.sessions.renew(session, timeout_ms, conn, self.now);
             let password = password(session);
             Mail::Connected { conn: conn.conn, session, timeout_ms, password }
@@ -320,7 +328,10 @@ impl Core {
         let Request { conn, session, xid, op, body, ids } = request;
         let refused = match self.sessions.get(session) {
             None => Some(CloseReason::SessionClosed),
-            Some(tracked) if tracked.closing => Some(CloseReason::SessionClosed),
+            Some(_) if mutated(Mutation::ServeMovedSession) => None,
+            Some(tracked) if tracked.closing && !mutated(Mutation::ServeClosingSession) => {
+                Some(CloseReason::SessionClosed)
+            }
             Some(tracked) if tracked.conn != Some(conn) => Some(CloseReason::SessionMoved),
             Some(_) => None,
         };
@@ -412,29 +423,25 @@ impl Core {
 
     fn on_tick(&mut self, now: Now, wall: WallTime, tree: &Tree) {
         let pause = now.since(self.now).as_millis() as u64;
-        if pause > TICK_INTERVAL_MS + STALL_MS {
+        if pause > TICK_INTERVAL_MS + STALL_MS && !mutated(Mutation::GrantNoStall) {
             warn!(pause_ms = pause, "this process did not run; every session is granted the time");
-            self.sessions.grant(pause + TICK_INTERVAL_MS);
+            self.sessions.grant(self.now, now, TICK_INTERVAL_MS);
         }
         self.now = now.max(self.now);
         self.wall = wall;
         let heard = self.heard_until.iter().copied().min().unwrap_or(self.now);
-        for session in self.sessions.expired(heard.min(self.now)) {
-            if self.log_full {
-                self.postponed_expiry.push(session);
-                continue;
+        // While the log is full nobody expires: who comes back before there is room has lost nothing.
+        if !self.log_full {
+            for session in self.sessions.expired(heard.min(self.now)) {
+                info!(%session, "session expired");
+                self.close_session(session, None, tree);
             }
-            info!(%session, "session expired");
-            self.close_session(session, None, tree);
+            self.reap(tree);
         }
-        self.reap(tree);
     }
 
     /// Removes containers and TTL nodes that are due, a few at a time.
     fn reap(&mut self, tree: &Tree) {
-        if self.log_full {
-            return;
-        }
         let (wall_ms, never_used_ms) = (self.wall.0, self.config.container_max_never_used_ms);
         self.reaper.collect(self.now, || tree.reapable(wall_ms, never_used_ms));
         while let Some(path) = self.reaper.next_due(self.now) {
@@ -443,15 +450,6 @@ impl Core {
             let txn = self.prep(&config, tree, SessionId::NONE, &[]).delete_container(&path, due);
             if let Some(txn) = txn {
                 self.propose(None, SessionId::NONE, Xid::INTERNAL, &txn);
-            }
-        }
-    }
-
-    fn on_log_full(&mut self, full: bool, tree: &Tree) {
-        self.log_full = full;
-        if !full {
-            for session in std::mem::take(&mut self.postponed_expiry) {
-                self.close_session(session, None, tree);
             }
         }
     }

@@ -11,5 +11,6 @@ pub mod config;
 pub mod core;
 pub mod front;
 pub mod mail;
+pub mod mutation;
 pub mod session_id;
 pub mod time;

@@ -14,7 +14,7 @@ pub enum Mutation {
     KeepEphemeral,
     /// A read runs although an earlier write of its session is not finished.
     ReadAheadOfWrite,
-    /// A read that had to wait for a write leaves no watch.
+    /// A read that had to wait for a write loses its connection's watches.
     LoseWaitingWatch,
     /// Any password opens a session.
     AcceptAnyPassword,
@@ -28,13 +28,11 @@ pub enum Mutation {
     ForgetSessions,
     /// setWatches tells nothing of what was missed.
     SkipCatchUp,
-    /// A TTL counts from the creation, and half of it is enough.
-    ReapEarly,
     /// Requests of a connection that has lost its session are carried out.
     ServeMovedSession,
     /// Persistent watches fire once.
     SpendPersistentWatch,
-    /// A session that expires is closed without its connection being told to stop.
+    /// Requests of a session whose closeSession is under way are carried out.
     ServeClosingSession,
     /// A client that has seen more than this server is let in.
     AcceptFromFuture,
@@ -55,7 +53,6 @@ impl Mutation {
         Mutation::KeepFailedMulti,
         Mutation::ForgetSessions,
         Mutation::SkipCatchUp,
-        Mutation::ReapEarly,
         Mutation::ServeMovedSession,
         Mutation::SpendPersistentWatch,
         Mutation::ServeClosingSession,
@@ -88,6 +85,15 @@ mod armed {
 pub use armed::arm;
 #[cfg(feature = "mutations")]
 pub(crate) use armed::mutated;
+
+/// Nothing can be injected into this build.
+///
+/// # Panics
+/// If something is to be.
+#[cfg(not(feature = "mutations"))]
+pub fn arm(mutation: Option<Mutation>) {
+    assert_eq!(mutation, None, "built without the feature mutations");
+}
 
 /// Never.
 #[cfg(not(feature = "mutations"))]

@@ -14,6 +14,7 @@ use tracing::error;
 
 use super::{Answer, Core, Origin, Pending};
 use crate::mail::{CloseReason, Mail, MailBatch};
+use crate::mutation::{Mutation, mutated};
 use crate::session_id::password;
 
 /// Transactions applied in one hold of the write lock: it bounds how long readers wait.
@@ -32,6 +33,16 @@ pub struct ApplyEnd {
 struct Outgoing<'m> {
     batches: &'m mut Vec<MailBatch>,
     changes: ChangeList,
+}
+
+impl Outgoing<'_> {
+    /// Tells every Front of the changes from this one on.
+    fn tell_changes(&mut self, first: usize) {
+        for index in first..self.changes.len() {
+            let index = u32::try_from(index).expect("a hold applies few transactions");
+            self.batches.iter_mut().for_each(|batch| batch.items.push(Mail::Change(index)));
+        }
+    }
 }
 
 impl Core {
@@ -97,9 +108,8 @@ impl Core {
             debug_assert!(false, "digest mismatch at {zxid}");
         }
         self.outstanding.applied(zxid);
-        for index in first_change..outgoing.changes.len() {
-            let index = u32::try_from(index).expect("a hold applies few transactions");
-            outgoing.batches.iter_mut().for_each(|batch| batch.items.push(Mail::Change(index)));
+        if !mutated(Mutation::ReplyBeforeEvent) {
+            outgoing.tell_changes(first_change);
         }
         let closed = match txn {
             Txn::CloseSession(_) => self.sessions.remove(header.session),
@@ -114,6 +124,9 @@ impl Core {
                     outgoing.batches[usize::from(conn.front.0)].items.push(close);
                 }
             }
+        }
+        if mutated(Mutation::ReplyBeforeEvent) {
+            outgoing.tell_changes(first_change);
         }
     }
 

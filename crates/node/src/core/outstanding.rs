@@ -16,6 +16,8 @@ use oxikeeper_proto::stat::{NodeKind, StatPersisted};
 use oxikeeper_proto::{Acl, SessionId, Zxid};
 use oxikeeper_tree::{Tree, content_crc, counts_in_digest, node_digest};
 
+use crate::mutation::{Mutation, mutated};
+
 /// A node as it will be.
 #[derive(Clone, Debug)]
 pub(super) struct FutureNode {
@@ -226,6 +228,9 @@ impl Outstanding {
     /// Takes back everything since [`begin_multi`](Self::begin_multi).
     pub fn roll_back(&mut self) {
         let Some(undo) = self.undo.take() else { return };
+        if mutated(Mutation::KeepFailedMulti) {
+            return;
+        }
         for (path, entry) in undo.entries.into_iter().rev() {
             match entry {
                 Some(entry) => self.entries.insert(path, entry),

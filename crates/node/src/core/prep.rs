@@ -17,11 +17,14 @@ use oxikeeper_proto::stat::{NodeKind, StatPersisted};
 use oxikeeper_proto::txn::{
     CheckTxn, CreateContainerTxn, CreateTtlTxn, CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn,
 };
-use oxikeeper_proto::{AclEntry, DecodeError, ErrorCode, Id, OpCode, Reader, SessionId, Txn, Zxid};
+use oxikeeper_proto::{
+    Acl, AclEntry, DecodeError, ErrorCode, Id, OpCode, Reader, SessionId, Txn, Zxid,
+};
 use oxikeeper_tree::{Quota, Tree};
 
 use super::outstanding::{FutureNode, Outstanding, encoded_len};
 use crate::config::NodeConfig;
+use crate::mutation::{Mutation, mutated};
 
 /// Why a request does not become the transaction it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,13 +169,17 @@ impl Prep<'_> {
         let (parent_path, _) = path::split(&requested)
             .filter(|_| !requested.contains('\0'))
             .ok_or(ErrorCode::BadArguments)?;
-        let acl = self.config.auth.fix_up(request.acl.as_deref(), self.ids)?;
+        let acl = self.acl(request.acl.as_deref())?;
         let parent_path = lookup_path(parent_path).to_owned();
         let parent = self.node(&parent_path).ok_or(ErrorCode::NoNode)?;
         self.require(&parent, perms::CREATE)?;
         let parent_cversion = parent.stat.cversion;
         let path = if mode.is_sequential() {
-            Cow::Owned(format!("{requested}{parent_cversion:010}"))
+            let number = match mutated(Mutation::SequenceFromSeenVersion) {
+                true => 2 * parent_cversion - parent.child_count as i32,
+                false => parent_cversion,
+            };
+            Cow::Owned(format!("{requested}{number:010}"))
         } else {
             requested
         };
@@ -274,7 +281,10 @@ impl Prep<'_> {
 
     /// The end of a session: its ephemerals, those still to be created included, go with it.
     pub fn close_session(&mut self) -> Txn<'static> {
-        let paths = self.outstanding.ephemerals(self.tree, self.session);
+        let mut paths = self.outstanding.ephemerals(self.tree, self.session);
+        if mutated(Mutation::KeepEphemeral) {
+            paths.pop();
+        }
         for path in &paths {
             let parent_path = path::parent(path);
             if let (Some(node), Some(parent)) = (self.node(path), self.node(parent_path)) {
@@ -300,7 +310,7 @@ impl Prep<'_> {
 
     fn set_acl<'a>(&mut self, request: SetAclRequest<'a>) -> Result<Txn<'a>, ErrorCode> {
         let path = valid(request.path)?;
-        let acl = self.config.auth.fix_up(request.acl.as_deref(), self.ids)?;
+        let acl = self.acl(request.acl.as_deref())?;
         let node = self.node(&path).ok_or(ErrorCode::NoNode)?;
         self.require(&node, perms::ADMIN)?;
         require_version(request.version, node.stat.aversion)?;
@@ -315,6 +325,17 @@ impl Prep<'_> {
         self.require(&node, perms::READ)?;
         require_version(request.version, node.stat.version)?;
         Ok(Txn::Check(CheckTxn { path, version: node.stat.version.wrapping_add(1) }))
+    }
+
+    /// The list to store. `auth` stands for every identity of the connection, so a list may grow
+    /// beyond its request; it must not grow beyond what a reader of the log accepts.
+    fn acl(&self, requested: Option<&[AclEntry<'_>]>) -> Result<Vec<Acl>, ErrorCode> {
+        let acl = self.config.auth.fix_up(requested, self.ids)?;
+        let bytes = |entry: &Acl| 12 + entry.id.scheme.len() + entry.id.id.len();
+        if acl.iter().map(bytes).sum::<usize>() > self.config.txn_bytes_max / 2 {
+            return Err(ErrorCode::InvalidAcl);
+        }
+        Ok(acl)
     }
 
     fn node(&self, path: &str) -> Option<FutureNode> {

@@ -4,7 +4,7 @@
 //! in ticks: between `timeout` and `timeout + tick` of silence, as Apache's `ExpiryQueue` has it.
 //! A touch only stores the new bucket; the session moves when its old bucket comes due.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oxikeeper_proto::SessionId;
 
@@ -34,7 +34,23 @@ pub(super) struct Sessions {
     buckets: BTreeMap<u64, BTreeSet<SessionId>>,
     /// Milliseconds by which all deadlines are late, because this process did not run.
     granted_ms: u64,
+    /// The latest pauses: what was heard before one may be reported behind it.
+    grants: VecDeque<Grant>,
 }
+
+/// A pause of this process that all sessions were granted.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    /// The last moment before it that is known to have been lived through.
+    began_ms: u64,
+    /// The first moment after it.
+    ended_ms: u64,
+    /// How much was granted for it, at least its length.
+    granted_ms: u64,
+}
+
+/// A report is never older than so many pauses.
+const GRANTS_KEPT: usize = 8;
 
 impl Sessions {
     pub fn new(tick_ms: u32) -> Sessions {
@@ -43,6 +59,7 @@ impl Sessions {
             by_id: BTreeMap::new(),
             buckets: BTreeMap::new(),
             granted_ms: 0,
+            grants: VecDeque::new(),
         }
     }
 
@@ -102,9 +119,16 @@ impl Sessions {
         }
     }
 
-    /// Puts every deadline off: this process did not run for so long and heard nobody.
-    pub fn grant(&mut self, stalled_ms: u64) {
-        self.granted_ms += stalled_ms;
+    /// Puts every deadline off: this process did not run from `began`, or up to `slack_ms` later,
+    /// until `ended`, and heard nobody.
+    pub fn grant(&mut self, began: Now, ended: Now, slack_ms: u64) {
+        let (began_ms, ended_ms) = (began.millis(), ended.millis());
+        let granted_ms = ended_ms.saturating_sub(began_ms) + slack_ms;
+        self.granted_ms += granted_ms;
+        self.grants.push_back(Grant { began_ms, ended_ms, granted_ms });
+        if self.grants.len() > GRANTS_KEPT {
+            self.grants.pop_front();
+        }
     }
 
     /// Sessions whose silence has lasted too long, given that everything heard up to
@@ -133,7 +157,27 @@ impl Sessions {
 
     fn bucket_of(&self, heard: Now, timeout_ms: i32) -> u64 {
         let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
-        (heard.millis().saturating_sub(self.granted_ms) + timeout_ms) / self.tick_ms + 1
+        (self.lived_ms(heard) + timeout_ms) / self.tick_ms + 1
+    }
+
+    /// A moment on a clock that stood still during the granted pauses before it.
+    fn lived_ms(&self, moment: Now) -> u64 {
+        let mut moment_ms = moment.millis();
+        let mut granted_ms = self.granted_ms;
+        for grant in self.grants.iter().rev() {
+            if moment_ms >= grant.ended_ms {
+                break;
+            }
+            granted_ms -= grant.granted_ms;
+            if moment_ms > grant.began_ms {
+                // Right before the pause or right behind it: nobody knows, so the best is assumed.
+                let pause_ms = grant.ended_ms - grant.began_ms;
+                let slack_ms = grant.granted_ms - pause_ms;
+                moment_ms = moment_ms.min(grant.began_ms + slack_ms);
+                break;
+            }
+        }
+        moment_ms.saturating_sub(granted_ms)
     }
 
     fn unlist(&mut self, session: SessionId, bucket: u64) {
@@ -184,9 +228,31 @@ mod tests {
     #[test]
     fn a_stall_of_our_own_is_granted() {
         let mut sessions = one_session();
-        sessions.grant(30_000);
+        sessions.grant(at(1000), at(31_000), 0);
         assert_eq!(sessions.expired(at(35_999)), []);
         assert_eq!(sessions.expired(at(36_000)), [A]);
+    }
+
+    #[test]
+    fn what_was_heard_before_a_stall_and_is_reported_behind_it_counts_in_full() {
+        let mut sessions = one_session();
+        sessions.grant(at(4000), at(34_000), 250);
+        sessions.touch(A, at(4200));
+        // 4200 + 4000 is in the tick that ends at 10 s, 30.25 s later because of the stall.
+        assert_eq!(sessions.expired(at(40_249)), []);
+        assert_eq!(sessions.expired(at(40_250)), [A]);
+    }
+
+    #[test]
+    fn several_stalls_add_up() {
+        let mut sessions = one_session();
+        sessions.grant(at(1000), at(11_000), 0);
+        sessions.grant(at(12_000), at(22_000), 0);
+        sessions.touch(A, at(900));
+        sessions.touch(A, at(11_500));
+        // Lived through: 1500 ms. In the tick that ends at 6 s, 20 s later.
+        assert_eq!(sessions.expired(at(25_999)), []);
+        assert_eq!(sessions.expired(at(26_000)), [A]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::read::{LeftWatch, ReadContext};
 use super::watch_table::{self, CHILD, DATA, PERSISTENT, RECURSIVE, Slot};
 use super::{Front, View};
+use crate::mutation::{Mutation, mutated};
 
 /// Apache watches a null path like any other. No znode has this one.
 const NULL_PATH: Cow<'static, str> = Cow::Borrowed("\0");
@@ -158,7 +159,9 @@ impl Front {
         for path in some(request.data_watches)? {
             match at.tree.node(&path).map(|node| node.stat().mzxid.to_wire()) {
                 None => tell(EventType::NodeDeleted, &path),
-                Some(mzxid) if mzxid > since => tell(EventType::NodeDataChanged, &path),
+                Some(mzxid) if mzxid > since && !mutated(Mutation::SkipCatchUp) => {
+                    tell(EventType::NodeDataChanged, &path)
+                }
                 Some(_) => self.watches.add(slot, &path, DATA),
             }
         }

@@ -12,6 +12,7 @@ use super::limits::OUTPUT_BYTES_PAUSE;
 use super::watch_table::Slot;
 use super::{CloseHow, Front, Outputs, View, close, is_blocked};
 use crate::mail::{ConnRef, Request, ToCore};
+use crate::mutation::{Mutation, mutated};
 use crate::time::Now;
 
 /// Where a request is answered.
@@ -81,7 +82,7 @@ impl Front {
                 connection.unanswered_bytes += bytes;
                 connection.fifo.push_back(Waiting::Forwarded { since: at.now, bytes });
             }
-            _ if connection.fifo.is_empty() => {
+            _ if connection.fifo.is_empty() || is_ahead(place) => {
                 self.answer(slot, connection, header, reader.rest(), at.now, at);
             }
             _ => {
@@ -117,6 +118,9 @@ impl Front {
                     connection.unanswered_bytes -= frame.len();
                     let body = &frame[REQUEST_HEADER_BYTES..];
                     self.answer(slot, connection, header, body, since, at);
+                    if mutated(Mutation::LoseWaitingWatch) {
+                        self.watches.remove_slot(slot);
+                    }
                 }
             }
         }
@@ -231,6 +235,11 @@ impl Front {
         self.stats.sent += 1;
         self.mark_dirty(slot, connection);
     }
+}
+
+/// Never, but for tests of tests: whether a request runs before those ahead of it.
+fn is_ahead(place: Place) -> bool {
+    mutated(Mutation::ReadAheadOfWrite) && matches!(place, Place::Here(_))
 }
 
 /// The first request that waits here, unless nothing of the connection counts any more.

@@ -19,6 +19,8 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use oxikeeper_proto::watch::{EventType, WatcherType};
 use oxikeeper_tree::ChangeKind;
 
+use crate::mutation::{Mutation, mutated};
+
 /// A connection's place in the Front. Below 2^28.
 pub type Slot = u32;
 
@@ -237,7 +239,10 @@ impl WatchTable {
         let Some(id) = self.find(path) else {
             return Vec::new();
         };
-        let concerned = |watcher: &Watcher| watcher.modes() & (one_shot | PERSISTENT) != 0;
+        let told_modes = one_shot | PERSISTENT;
+        let concerned = |watcher: &Watcher| watcher.modes() & told_modes != 0;
+        let spends_all = mutated(Mutation::SpendPersistentWatch);
+        let one_shot = if spends_all { one_shot | PERSISTENT } else { one_shot };
         let watchers = self.watched[id as usize].watchers.as_slice();
         let told = watchers.iter().filter(|watcher| concerned(watcher)).map(|w| w.slot()).collect();
         match &mut self.watched[id as usize].watchers {

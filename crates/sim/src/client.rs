@@ -1,0 +1,644 @@
+//! A model client: speaks the real protocol over a link, keeps its session and its watches over
+//! reconnects as the Java client does, and behaves badly now and then.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
+
+use oxikeeper_proto::jute::to_bytes;
+use oxikeeper_proto::reply::{ConnectResponse, ReplyHeader};
+use oxikeeper_proto::request::{
+    AddWatchRequest, AuthPacket, ConnectRequest, RequestHeader, SetWatches2Request,
+    WatchableRequest,
+};
+use oxikeeper_proto::watch::WatcherEvent;
+use oxikeeper_proto::{Encode, OpCode, Reader, SessionId, Zxid};
+
+use crate::checker::XID_AUTH;
+use crate::history::{Frame, Granted, History};
+use crate::marks::{Mark, Marks};
+use crate::net::Net;
+use crate::rng::Rng;
+use crate::workload;
+
+const XID_EVENT: i32 = -1;
+const XID_PING: i32 = -2;
+const XID_SET_WATCHES: i32 = -8;
+/// Requests that may wait for their replies.
+const IN_FLIGHT_MAX: usize = 16;
+/// How long a handshake may take before another connection is tried, in microseconds.
+const HANDSHAKE_PATIENCE_US: u64 = 1_500_000;
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Whatever comes to its mind.
+    Busy,
+    /// Comes to an end: gets its answers, asks nothing new.
+    Settling,
+    /// Nothing.
+    Gone,
+}
+
+/// What a client needs to act.
+pub struct Env<'e> {
+    /// Microseconds.
+    pub now: u64,
+    /// Its links.
+    pub net: &'e mut Net,
+    /// Where it notes what it sees.
+    pub history: &'e mut History,
+    /// Chance.
+    pub rng: &'e mut Rng,
+    /// Where it has been.
+    pub marks: &'e mut Marks,
+    /// What it is to do.
+    pub phase: Phase,
+    /// Fronts of the server.
+    pub fronts: usize,
+    /// Restarts of the server so far; `None` while it is down.
+    pub incarnation: Option<u32>,
+    /// Links whose Front has something to read, and when.
+    pub arrivals: &'e mut Vec<(usize, u64)>,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    id: SessionId,
+    password: [u8; 16],
+    timeout_us: u64,
+    last_zxid: i64,
+    front: usize,
+    incarnation: u32,
+}
+
+/// What a handshake is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handshake {
+    Honest,
+    WrongPassword,
+    FromFuture,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Registered {
+    data: BTreeSet<String>,
+    exist: BTreeSet<String>,
+    child: BTreeSet<String>,
+    persistent: BTreeSet<String>,
+    recursive: BTreeSet<String>,
+}
+
+/// One connection of a client.
+#[derive(Debug)]
+struct Conn {
+    link: usize,
+    stream: usize,
+    handshake: Handshake,
+    is_open: bool,
+    inbox: Vec<u8>,
+    /// Requests without a reply, by their place in the stream.
+    pending: VecDeque<usize>,
+    pending_auth: VecDeque<usize>,
+    authed: bool,
+    opened: u64,
+    last_heard: u64,
+    last_sent: u64,
+    /// It has sent something that ends the connection, or closeSession: nothing may follow.
+    is_ending: bool,
+}
+
+/// How a client is.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Microseconds between two things it does, about.
+    pub think_us: u64,
+    /// Sends an auth packet on every connection.
+    pub authenticates: bool,
+    /// Bytes it reads at once.
+    pub read_max: usize,
+    /// In a thousand acts: leaves its connection in some way.
+    pub leaves: u64,
+    /// In a thousand acts: says nothing for a while, perhaps for too long.
+    pub goes_silent: u64,
+    /// In a thousand acts: closes its session.
+    pub closes: u64,
+    /// In a thousand acts: sends what ends its connection.
+    pub garbles: u64,
+    /// The timeout it asks for, milliseconds.
+    pub timeout_ms: i32,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Client {
+    number: usize,
+    style: Style,
+    session: Option<Session>,
+    conn: Option<Conn>,
+    watches: Registered,
+    next_act: u64,
+    connect_at: u64,
+    silent_until: u64,
+    settled: bool,
+}
+
+impl Client {
+    /// A client that will connect at this time.
+    pub fn new(number: usize, style: Style, connect_at: u64) -> Client {
+        Client {
+            number,
+            style,
+            session: None,
+            conn: None,
+            watches: Registered::default(),
+            next_act: connect_at,
+            connect_at,
+            silent_until: 0,
+            settled: false,
+        }
+    }
+
+    /// Whether it has got all its answers.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Its turn. Returns when it wants the next one.
+    pub fn wake(&mut self, env: &mut Env<'_>) -> u64 {
+        let is_silent = env.now < self.silent_until && env.phase == Phase::Busy;
+        if env.phase == Phase::Gone {
+            self.leave(env, 0);
+            return u64::MAX;
+        }
+        if !is_silent {
+            self.read(env);
+            self.check_patience(env);
+            if self.conn.is_none() && env.now >= self.connect_at {
+                self.connect(env);
+            }
+            match env.phase {
+                Phase::Busy if env.now >= self.next_act => self.act(env),
+                Phase::Settling => self.settle(env),
+                _ => {}
+            }
+            self.ping(env);
+        }
+        self.next_turn(env, is_silent)
+    }
+
+    fn next_turn(&self, env: &Env<'_>, is_silent: bool) -> u64 {
+        if is_silent {
+            return self.silent_until;
+        }
+        let Some(conn) = &self.conn else { return self.connect_at.max(env.now + 1) };
+        let mut next = env.now + 200_000;
+        if env.phase == Phase::Busy && conn.is_open {
+            next = next.min(self.next_act);
+        }
+        let down = &env.net.links[conn.link].down;
+        if let Some(at) = down.next_arrival() {
+            // A slow reader takes its time for what has come.
+            let pace = if self.style.read_max < 1024 { 3000 } else { 1 };
+            next = next.min(at.max(env.now + pace));
+        }
+        next.max(env.now + 1)
+    }
+
+    fn connect(&mut self, env: &mut Env<'_>) {
+        let Some(incarnation) = env.incarnation else {
+            self.connect_at = env.now + env.rng.around(300_000);
+            return;
+        };
+        let front = env.rng.index(env.fronts);
+        let link = env.net.connect(self.number, front, incarnation);
+        let stream = env.history.open(self.number);
+        assert_eq!(link, stream, "one stream per link");
+        let handshake = match &self.session {
+            Some(_) if env.phase == Phase::Busy && env.rng.chance(30) => Handshake::WrongPassword,
+            Some(_) if env.phase == Phase::Busy && env.rng.chance(15) => Handshake::FromFuture,
+            _ => Handshake::Honest,
+        };
+        let (id, password, last_zxid) = match &self.session {
+            Some(session) => (session.id, session.password, session.last_zxid),
+            None => (SessionId::NONE, [0; 16], 0),
+        };
+        let (password, last_zxid) = match handshake {
+            Handshake::Honest => (password, last_zxid),
+            Handshake::WrongPassword => ([0x55; 16], last_zxid),
+            Handshake::FromFuture => (password, last_zxid + 1_000_000),
+        };
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::from_wire(last_zxid),
+            timeout_ms: self.style.timeout_ms,
+            session: id,
+            password: Some(&password),
+            read_only: Some(false),
+        };
+        self.conn = Some(Conn {
+            link,
+            stream,
+            handshake,
+            is_open: false,
+            inbox: Vec::new(),
+            pending: VecDeque::new(),
+            pending_auth: VecDeque::new(),
+            authed: false,
+            opened: env.now,
+            last_heard: env.now,
+            last_sent: env.now,
+            is_ending: false,
+        });
+        self.transmit(env, &framed(&to_bytes(&request)));
+        if handshake == Handshake::Honest && env.rng.chance(300) {
+            env.marks.hit(Mark::PipelinedHandshake);
+            self.introduce(env);
+            for _ in 0..env.rng.index(4) {
+                self.ask(env);
+            }
+        }
+    }
+
+    /// What a client sends first on a new connection.
+    fn introduce(&mut self, env: &mut Env<'_>) {
+        if self.style.authenticates {
+            let packet = AuthPacket { kind: 0, scheme: Some("digest".into()), auth: Some(b"u:p") };
+            self.send(env, XID_AUTH, OpCode::Auth.to_wire(), to_bytes(&packet));
+            if let Some(conn) = &mut self.conn {
+                conn.authed = true;
+            }
+        }
+        let Some(session) = &self.session else { return };
+        let list = |set: &BTreeSet<String>| {
+            Some(set.iter().map(|path| Cow::Owned(path.clone())).collect::<Vec<_>>())
+        };
+        let w = &self.watches;
+        let sets = [&w.data, &w.exist, &w.child, &w.persistent, &w.recursive];
+        if sets.iter().all(|set| set.is_empty()) {
+            return;
+        }
+        let request = SetWatches2Request {
+            relative_zxid: Zxid::from_wire(session.last_zxid),
+            data_watches: list(&w.data),
+            exist_watches: list(&w.exist),
+            child_watches: list(&w.child),
+            persistent_watches: list(&w.persistent),
+            persistent_recursive_watches: list(&w.recursive),
+        };
+        self.send(env, XID_SET_WATCHES, OpCode::SetWatches2.to_wire(), to_bytes(&request));
+    }
+
+    fn act(&mut self, env: &mut Env<'_>) {
+        self.next_act = env.now + env.rng.around(self.style.think_us);
+        let Some(conn) = &self.conn else { return };
+        if !conn.is_open || conn.is_ending {
+            return;
+        }
+        let style = self.style;
+        if env.rng.chance(style.leaves) {
+            let delay = if env.rng.chance(300) { 0 } else { env.rng.around(400_000) };
+            return self.leave(env, delay);
+        }
+        if env.rng.chance(style.goes_silent) {
+            let timeout_us = self.style.timeout_ms as u64 * 1000;
+            self.silent_until = env.now + env.rng.between(timeout_us / 2, timeout_us * 3);
+            return;
+        }
+        if env.rng.chance(style.garbles) {
+            return self.garble(env);
+        }
+        if env.rng.chance(style.closes) {
+            let xid = env.history.next_xid();
+            self.send(env, xid, OpCode::CloseSession.to_wire(), Vec::new());
+            if let Some(conn) = &mut self.conn {
+                conn.is_ending = true;
+            }
+            return;
+        }
+        let burst = if env.rng.chance(150) { env.rng.index(IN_FLIGHT_MAX) } else { 1 };
+        for _ in 0..burst {
+            self.ask(env);
+        }
+    }
+
+    fn ask(&mut self, env: &mut Env<'_>) {
+        if self.conn.as_ref().is_none_or(|conn| conn.pending.len() >= IN_FLIGHT_MAX) {
+            return;
+        }
+        let (op, body) = workload::ask(env.rng);
+        let is_ping = op == OpCode::Ping.to_wire();
+        let xid = if is_ping { XID_PING } else { env.history.next_xid() };
+        self.send(env, xid, op, body);
+    }
+
+    /// Sends what no server can take.
+    fn garble(&mut self, env: &mut Env<'_>) {
+        let bytes: &[u8] = match env.rng.below(4) {
+            0 => &[0xff, 0xff, 0xff, 0xf0, 1, 2],
+            1 => &[0x00, 0x10, 0x00, 0x00, 1, 2],
+            2 => &[0, 0, 0, 0],
+            _ => &[0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7],
+        };
+        self.transmit(env, bytes);
+        if let Some(conn) = &mut self.conn {
+            conn.is_ending = true;
+        }
+    }
+
+    /// Ends its connection in one way or another.
+    fn leave(&mut self, env: &mut Env<'_>, wait_us: u64) {
+        self.connect_at = env.now + wait_us;
+        let Some(conn) = self.conn.take() else { return };
+        let delay = env.net.delay(env.rng);
+        let link = &mut env.net.links[conn.link];
+        let arrival = match env.rng.below(10) {
+            0..=3 => link.up.end(env.now, delay),
+            4..=6 => link.up.reset(env.now, env.rng),
+            7 => {
+                link.up.die();
+                None
+            }
+            // Left open: what it has sent still arrives.
+            _ => None,
+        };
+        env.arrivals.extend(arrival.map(|at| (conn.link, at)));
+    }
+
+    fn ping(&mut self, env: &mut Env<'_>) {
+        let (Some(conn), Some(session)) = (&self.conn, &self.session) else { return };
+        let is_due = env.now - conn.last_sent > session.timeout_us / 3;
+        if conn.is_open && !conn.is_ending && is_due {
+            self.send(env, XID_PING, OpCode::Ping.to_wire(), Vec::new());
+        }
+    }
+
+    /// Gives up a connection on which nothing comes.
+    fn check_patience(&mut self, env: &mut Env<'_>) {
+        let Some(conn) = &self.conn else { return };
+        let is_stale = match &self.session {
+            Some(session) if conn.is_open => env.now - conn.last_heard > session.timeout_us * 2 / 3,
+            _ => env.now - conn.opened > HANDSHAKE_PATIENCE_US,
+        };
+        if is_stale {
+            let delay = env.rng.around(100_000);
+            self.leave(env, delay);
+        }
+    }
+
+    /// Asks a last time, and is content when everything was answered.
+    fn settle(&mut self, env: &mut Env<'_>) {
+        let Some(conn) = &self.conn else { return };
+        if conn.is_open && conn.pending.is_empty() && !conn.is_ending && !self.settled {
+            let last = env.history.streams[conn.stream].sent.last();
+            if last.is_some_and(|sent| sent.op == OpCode::Sync.to_wire()) {
+                self.settled = true;
+            } else {
+                let xid = env.history.next_xid();
+                self.send(env, xid, OpCode::Sync.to_wire(), to_bytes(&Some(Cow::Borrowed("/"))));
+            }
+        }
+    }
+
+    fn send(&mut self, env: &mut Env<'_>, xid: i32, op: i32, body: Vec<u8>) {
+        let Some(conn) = &mut self.conn else { return };
+        let mut frame = to_bytes(&RequestHeader { xid, op });
+        frame.extend_from_slice(&body);
+        let place = env.history.send(conn.stream, xid, op, body, conn.authed);
+        if xid == XID_AUTH {
+            conn.pending_auth.push_back(place);
+        } else {
+            conn.pending.push_back(place);
+        }
+        self.transmit(env, &framed(&frame));
+    }
+
+    /// Hands bytes to the network, in pieces.
+    fn transmit(&mut self, env: &mut Env<'_>, mut bytes: &[u8]) {
+        let Some(conn) = &mut self.conn else { return };
+        conn.last_sent = env.now;
+        while !bytes.is_empty() {
+            let count =
+                if env.rng.chance(200) { env.rng.index(bytes.len()) + 1 } else { bytes.len() };
+            let (piece, rest) = bytes.split_at(count);
+            let delay = env.net.delay(env.rng);
+            let arrival = env.net.links[conn.link].up.send(env.now, delay, piece);
+            env.arrivals.extend(arrival.map(|at| (conn.link, at)));
+            bytes = rest;
+        }
+    }
+
+    /// Reads what has come, and sees the end of the stream.
+    fn read(&mut self, env: &mut Env<'_>) {
+        let Some(conn) = &mut self.conn else { return };
+        let down = &mut env.net.links[conn.link].down;
+        let bytes = down.read(env.now, self.style.read_max);
+        if !bytes.is_empty() {
+            conn.last_heard = env.now;
+            conn.inbox.extend_from_slice(&bytes);
+            env.arrivals.push((conn.link, env.now + 1));
+        }
+        let is_over = bytes.is_empty() && down.is_over(env.now);
+        while let Some(frame) = self.next_frame(env) {
+            self.take(env, &frame);
+        }
+        if is_over && let Some(conn) = &self.conn {
+            if conn.handshake == Handshake::FromFuture && !conn.is_open {
+                env.marks.hit(Mark::ClientFromFuture);
+            }
+            self.conn = None;
+            self.connect_at = env.now + env.rng.around(200_000);
+        }
+    }
+
+    fn next_frame(&mut self, env: &mut Env<'_>) -> Option<Vec<u8>> {
+        let inbox = &mut self.conn.as_mut()?.inbox;
+        let length = i32::from_be_bytes(*inbox.first_chunk::<4>()?);
+        let Ok(length) = usize::try_from(length) else {
+            env.history.violation(format!("client {} got a frame of {length} bytes", self.number));
+            inbox.clear();
+            return None;
+        };
+        let frame = inbox.get(4..4 + length)?.to_vec();
+        inbox.drain(..4 + length);
+        Some(frame)
+    }
+
+    fn take(&mut self, env: &mut Env<'_>, frame: &[u8]) {
+        let taken = match &self.conn {
+            Some(conn) if conn.is_open => self.take_reply(env, frame),
+            Some(_) => self.take_handshake(env, frame),
+            None => Ok(()),
+        };
+        if let Err(text) = taken {
+            env.history.violation(format!("client {}: {text}", self.number));
+        }
+    }
+
+    fn take_handshake(&mut self, env: &mut Env<'_>, frame: &[u8]) -> Result<(), String> {
+        let response: ConnectResponse =
+            Reader::new(frame).get().map_err(|error| format!("handshake: {error}"))?;
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        if response.session == SessionId::NONE {
+            match (conn.handshake, &self.session) {
+                (Handshake::WrongPassword, _) => env.marks.hit(Mark::WrongPassword),
+                (_, Some(session)) => {
+                    if let Some(granted) = env.history.granted.get_mut(&session.id) {
+                        granted.refused = true;
+                    }
+                    self.session = None;
+                    self.watches = Registered::default();
+                }
+                (_, None) => return Err("a new session was refused as expired".into()),
+            }
+            self.conn = None;
+            self.connect_at = env.now + env.rng.around(50_000);
+            return Ok(());
+        }
+        if conn.handshake != Handshake::Honest {
+            return Err(format!("{:?} was let in as {}", conn.handshake, response.session));
+        }
+        let front = env.net.links[conn.link].front;
+        let incarnation = env.net.links[conn.link].incarnation;
+        match &mut self.session {
+            Some(session) => {
+                if (response.session, response.password) != (session.id, session.password) {
+                    return Err(format!("{} was resumed as {}", session.id, response.session));
+                }
+                if session.incarnation != incarnation {
+                    env.marks.hit(Mark::ResumedAfterRestart);
+                } else if session.front != front {
+                    env.marks.hit(Mark::ResumedOnOtherFront);
+                }
+                (session.front, session.incarnation) = (front, incarnation);
+            }
+            None => {
+                let granted = Granted {
+                    timeout_ms: response.timeout_ms,
+                    password: response.password,
+                    refused: false,
+                };
+                if env.history.granted.insert(response.session, granted).is_some() {
+                    return Err(format!("session {} was granted twice", response.session));
+                }
+                self.session = Some(Session {
+                    id: response.session,
+                    password: response.password,
+                    timeout_us: u64::try_from(response.timeout_ms).unwrap_or(0) * 1000,
+                    last_zxid: 0,
+                    front,
+                    incarnation,
+                });
+            }
+        }
+        conn.is_open = true;
+        env.history.streams[conn.stream].session = Some(response.session);
+        if conn.pending.is_empty() && conn.pending_auth.is_empty() {
+            self.introduce(env);
+        }
+        Ok(())
+    }
+
+    fn take_reply(&mut self, env: &mut Env<'_>, frame: &[u8]) -> Result<(), String> {
+        let mut reader = Reader::new(frame);
+        let header: ReplyHeader = reader.get().map_err(|error| format!("reply: {error}"))?;
+        let (zxid, body) = (header.zxid.to_wire(), reader.rest().to_vec());
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        let stream = conn.stream;
+        if header.xid == XID_EVENT {
+            let event: WatcherEvent<'_> =
+                Reader::new(&body).get().map_err(|error| format!("event: {error}"))?;
+            if event.state != 3 {
+                return Err(format!("{event:?} with another state than SyncConnected"));
+            }
+            let (kind, path) = (event.kind, event.path.into_owned());
+            if zxid == -1 {
+                env.marks.hit(Mark::CaughtUp);
+            }
+            self.watches.forget(kind, &path);
+            env.history.events += 1;
+            env.history.max_seen = env.history.max_seen.max(zxid);
+            env.history.streams[stream].frames.push(Frame::Event { zxid, kind, path });
+            return Ok(());
+        }
+        let queue = if header.xid == XID_AUTH { &mut conn.pending_auth } else { &mut conn.pending };
+        let place = queue.pop_front().ok_or_else(|| format!("{header:?} answers nothing"))?;
+        let sent = &env.history.streams[stream].sent[place];
+        if sent.xid != header.xid {
+            return Err(format!("{header:?} stands where the reply to {sent:?} belongs"));
+        }
+        if header.xid == XID_SET_WATCHES || header.xid > 0 {
+            if let Some(session) = &mut self.session
+                && zxid > 0
+            {
+                session.last_zxid = zxid;
+            }
+            self.watches.note(sent.op, &sent.body, header.err);
+        }
+        env.history.replies += 1;
+        env.history.max_replied = env.history.max_replied.max(zxid);
+        env.history.max_seen = env.history.max_seen.max(zxid);
+        let is_close = sent.op == OpCode::CloseSession.to_wire();
+        let reply = Frame::Reply { sent: place, zxid, err: header.err, body };
+        env.history.streams[stream].frames.push(reply);
+        if is_close && header.err == 0 {
+            self.session = None;
+            self.conn = None;
+            self.watches = Registered::default();
+            self.connect_at = env.now + env.rng.around(200_000);
+        }
+        Ok(())
+    }
+}
+
+impl Registered {
+    /// A request that leaves or removes watches was answered.
+    fn note(&mut self, op: i32, body: &[u8], err: i32) {
+        let mut reader = Reader::new(body);
+        match OpCode::from_wire(op) {
+            Some(
+                op
+                @ (OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2),
+            ) => {
+                let Ok(WatchableRequest { path: Some(path), watch: true }) = reader.get() else {
+                    return;
+                };
+                let path = path.into_owned();
+                match (op, err) {
+                    (OpCode::Exists | OpCode::GetData, 0) => self.data.insert(path),
+                    (OpCode::Exists, -101) => self.exist.insert(path),
+                    (OpCode::GetChildren | OpCode::GetChildren2, 0) => self.child.insert(path),
+                    _ => false,
+                };
+            }
+            Some(OpCode::AddWatch) if err == 0 => {
+                if let Ok(AddWatchRequest { path: Some(path), mode }) = reader.get() {
+                    let set = if mode == 0 { &mut self.persistent } else { &mut self.recursive };
+                    set.insert(path.into_owned());
+                }
+            }
+            Some(OpCode::RemoveWatches) if err == 0 => {
+                // What exactly went is the server's to know; what is registered too often does no
+                // harm here.
+            }
+            _ => {}
+        }
+    }
+
+    /// A notification spends the one-shot watches it answers.
+    fn forget(&mut self, kind: i32, path: &str) {
+        if kind != 4 {
+            self.data.remove(path);
+            self.exist.remove(path);
+        }
+        if kind == 2 || kind == 4 {
+            self.child.remove(path);
+        }
+    }
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    (body.len() as i32).encode(&mut frame);
+    frame.extend_from_slice(body);
+    frame
+}

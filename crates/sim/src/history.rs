@@ -1,0 +1,126 @@
+//! What the clients saw, for the checker.
+
+use std::collections::BTreeMap;
+
+use oxikeeper_proto::SessionId;
+
+/// A request as it was sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The client's number for it: never used twice in a run if positive.
+    pub xid: i32,
+    /// The operation's number.
+    pub op: i32,
+    /// The frame behind the header.
+    pub body: Vec<u8>,
+    /// Whether the connection had proven its digest identity by then.
+    pub authed: bool,
+    /// Largest zxid of any reply that any client had received when it was sent.
+    pub floor: i64,
+}
+
+/// What came back, in order.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// A reply.
+    Reply {
+        /// Which request of the stream it answers.
+        sent: usize,
+        /// Of its header.
+        zxid: i64,
+        /// Of its header.
+        err: i32,
+        /// Behind the header.
+        body: Vec<u8>,
+    },
+    /// A notification.
+    Event {
+        /// Of its header.
+        zxid: i64,
+        /// Its type.
+        kind: i32,
+        /// Its path.
+        path: String,
+    },
+}
+
+/// One connection as its client saw it.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    /// Which client.
+    pub client: usize,
+    /// Its session, once known.
+    pub session: Option<SessionId>,
+    /// Requests in order.
+    pub sent: Vec<Sent>,
+    /// What came back.
+    pub frames: Vec<Frame>,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Connections in the order they were opened.
+    pub streams: Vec<Stream>,
+    /// Positive xids, each with its stream and place there.
+    pub by_xid: BTreeMap<i32, (usize, usize)>,
+    /// Sessions that a handshake has granted to a client: timeout and password.
+    pub granted: BTreeMap<SessionId, Granted>,
+    /// Largest zxid of any reply received.
+    pub max_replied: i64,
+    /// Largest zxid received at all, in events too.
+    pub max_seen: i64,
+    /// What went wrong where it could be seen at once.
+    pub violations: Vec<String>,
+    /// Requests sent.
+    pub requests: u64,
+    /// Replies received.
+    pub replies: u64,
+    /// Notifications received.
+    pub events: u64,
+    last_xid: i32,
+}
+
+/// A session as a handshake announced it.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// Milliseconds, of the first handshake.
+    pub timeout_ms: i32,
+    /// Its password.
+    pub password: [u8; 16],
+    /// Handshakes that were told it is gone, though their password was right: what was known of the
+    /// log then.
+    pub refused: bool,
+}
+
+impl History {
+    /// A number for a request.
+    pub fn next_xid(&mut self) -> i32 {
+        self.last_xid += 1;
+        self.last_xid
+    }
+
+    /// A new connection.
+    pub fn open(&mut self, client: usize) -> usize {
+        self.streams.push(Stream { client, ..Stream::default() });
+        self.streams.len() - 1
+    }
+
+    /// Notes a request; returns its place in the stream.
+    pub fn send(&mut self, stream: usize, xid: i32, op: i32, body: Vec<u8>, authed: bool) -> usize {
+        let floor = self.max_replied;
+        let sent = &mut self.streams[stream].sent;
+        sent.push(Sent { xid, op, body, authed, floor });
+        let place = sent.len() - 1;
+        if xid > 0 {
+            self.by_xid.insert(xid, (stream, place));
+        }
+        self.requests += 1;
+        place
+    }
+
+    /// Notes something that must not happen.
+    pub fn violation(&mut self, text: impl Into<String>) {
+        self.violations.push(text.into());
+    }
+}

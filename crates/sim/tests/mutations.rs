@@ -1,0 +1,38 @@
+//! Each defect that can be injected has to be noticed: a checker that never fails proves nothing.
+
+use oxikeeper_node::mutation::Mutation;
+use oxikeeper_sim::options::Injected;
+use oxikeeper_sim::reactor::ShellMutation;
+use oxikeeper_sim::report::run_seed;
+use oxikeeper_storage::txn_log::LogMutation;
+
+/// Seeds within which every defect must be found.
+const SEEDS_MAX: u64 = 400;
+
+#[test]
+fn every_injected_defect_is_noticed() {
+    // The defects break assertions too, and those are not news here.
+    std::panic::set_hook(Box::new(|_| {}));
+    let node = Mutation::ALL.iter().map(|mutation| Injected::Node(*mutation));
+    let log = [LogMutation::SkipSync, LogMutation::SkipDirectorySync, LogMutation::IgnoreSyncError];
+    let shell = [ShellMutation::ReadBeforeMail, ShellMutation::MailAfterLock];
+    let all = node
+        .chain(log.into_iter().map(Injected::Log))
+        .chain(shell.into_iter().map(Injected::Shell));
+    let mut missed = Vec::new();
+    for mutation in all {
+        let found = (0..SEEDS_MAX).find_map(|seed| {
+            let violations = run_seed(seed, Some(mutation)).violations;
+            violations.into_iter().next().map(|first| (seed + 1, first))
+        });
+        match found {
+            Some((seeds, first)) => {
+                let first: String = first.chars().take(110).collect();
+                println!("{mutation:?}: noticed in {seeds} seeds: {first}");
+            }
+            None => missed.push(mutation),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not noticed within {SEEDS_MAX} seeds: {missed:?}");
+}

@@ -1,0 +1,60 @@
+//! A slice of the simulator for every test run, and the corpus of seeds that once failed.
+
+use std::time::{Duration, Instant};
+
+use oxikeeper_sim::report::{Report, run_seed};
+
+/// How long the slice may take.
+const SLICE: Duration = Duration::from_secs(20);
+/// Seeds of the slice, if the machine is fast.
+const SEEDS_MAX: u64 = 3000;
+
+/// Seeds that found something, each with what it was.
+const CORPUS: &[(u64, &str)] = &[
+    (49, "a session resumed while the log was full was closed when room came back"),
+    (421, "a touch from before a stall, reported behind it, was taken for older than it was"),
+    (1484, "as 49, on another connection"),
+    (139, "a crash left the first log without its header and with records"),
+    (92, "a torn batch of several sectors"),
+    (1_001_463, "a torn record with its end mark in place, and another of the same number later"),
+];
+
+#[test]
+fn seeds_that_once_failed() {
+    for (seed, what) in CORPUS {
+        let outcome = run_seed(*seed, None);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}: {what}");
+    }
+}
+
+#[test]
+fn a_slice_of_seeds() {
+    let began = Instant::now();
+    let mut report = Report::default();
+    for seed in 1_000_000..1_000_000 + SEEDS_MAX {
+        report.run(seed, None);
+        if began.elapsed() > SLICE {
+            break;
+        }
+    }
+    let failed: Vec<_> =
+        report.failed.iter().map(|outcome| (outcome.seed, &outcome.violations)).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    println!(
+        "{} seeds, {} requests, {} events, {} crashes; not reached: {:?}",
+        report.seeds,
+        report.counts.requests,
+        report.counts.events,
+        report.counts.crashes,
+        report.marks.missing()
+    );
+    assert!(report.seeds >= 20, "this machine is too slow to say anything");
+}
+
+#[test]
+fn the_same_seed_goes_the_same_way() {
+    for seed in 7..12 {
+        assert_eq!(run_seed(seed, None).trace_hash, run_seed(seed, None).trace_hash);
+    }
+    assert_ne!(run_seed(7, None).trace_hash, run_seed(8, None).trace_hash);
+}

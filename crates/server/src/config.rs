@@ -5,6 +5,7 @@
 mod flags;
 mod keys;
 mod properties;
+mod server_line;
 mod settings;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -137,8 +138,8 @@ impl Config {
         let settings = keys::sort(bytes, flags, &mut notes)?;
         keys::refuse_unprotected(&settings)?;
         keys::note_shut_doors(&settings, &mut notes);
-        let config = Config::build(&settings, notes)?;
-        Ok(config)
+        keys::note_habits(&settings, &mut notes);
+        Config::build(&settings, notes)
     }
 
     /// A standalone server without a file: this machine alone may connect.
@@ -167,6 +168,7 @@ impl Config {
             Some(dir) if !dir.is_empty() => PathBuf::from(dir),
             _ => return Err(ConfigError::Invalid("dataDir is not set".into())),
         };
+        check_my_id(&data_dir)?;
         let data_log_dir = settings.text("dataLogDir").map_or_else(|| data_dir.clone(), Into::into);
         let tick_ms = positive(settings, "tickTime", 3000)?;
         let (min, max) = session_timeouts(settings, tick_ms)?;
@@ -295,33 +297,59 @@ fn session_timeouts(settings: &Settings, tick_ms: u32) -> Result<(i32, i32), Con
     Ok((min, max))
 }
 
-/// The address of the plain listener. Names are resolved here, at start.
-fn client_address(settings: &Settings) -> Result<Option<SocketAddr>, ConfigError> {
-    let from_server_line = keys::server_line_client(settings)?;
-    let port = match settings.int("clientPort")? {
-        None | Some(0) if from_server_line.is_some() => return resolve(from_server_line),
-        None => {
-            if settings.text("clientPortAddress").is_some() {
-                let text = "clientPortAddress is set but clientPort is not";
-                return Err(ConfigError::Invalid(text.into()));
-            }
-            return Ok(None);
-        }
-        Some(port) => u16::try_from(port)
-            .map_err(|_| ConfigError::Invalid(format!("clientPort={port} is not a port")))?,
-    };
-    resolve(Some((settings.text("clientPortAddress").map(str::to_owned), port)))
+/// `myid` is not needed to serve alone, but one that is no number is a mistake that Apache does not
+/// pass over either.
+fn check_my_id(data_dir: &Path) -> Result<(), ConfigError> {
+    let Ok(text) = std::fs::read_to_string(data_dir.join("myid")) else { return Ok(()) };
+    let first = text.lines().next().unwrap_or_default();
+    match first.parse::<i64>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ConfigError::Invalid(format!("myid: serverid {first} is not a number"))),
+    }
 }
 
-fn resolve(address: Option<(Option<String>, u16)>) -> Result<Option<SocketAddr>, ConfigError> {
-    let Some((host, port)) = address else { return Ok(None) };
-    let Some(host) = host.filter(|host| host != "0.0.0.0") else {
-        return Ok(Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)));
+/// The address of the plain listener: `clientPort` and `clientPortAddress`, or the client's part of
+/// the only server line, which wins if both are there and agree. Port 0 is no port, as in Apache.
+/// Names are resolved here, at start.
+fn client_address(settings: &Settings) -> Result<Option<SocketAddr>, ConfigError> {
+    let host = settings.text("clientPortAddress");
+    let fixed = match settings.int("clientPort")? {
+        None | Some(0) if host.is_some() => {
+            let text = "clientPortAddress is set but clientPort is not";
+            return Err(ConfigError::Invalid(text.into()));
+        }
+        None | Some(0) => None,
+        Some(port) => {
+            let port = u16::try_from(port)
+                .map_err(|_| ConfigError::Invalid(format!("clientPort={port} is not a port")))?;
+            Some(resolve(host, port)?)
+        }
+    };
+    let Some(part) = keys::server_lines(settings)?.first().and_then(|line| line.client.clone())
+    else {
+        return Ok(fixed);
+    };
+    let from_line = resolve(part.host.as_deref(), part.port)?;
+    match fixed {
+        Some(fixed) if fixed != from_line => {
+            if fixed.ip().is_unspecified() && fixed.port() == from_line.port() {
+                return Ok(Some(from_line));
+            }
+            Err(ConfigError::Invalid(format!(
+                "clientPort and clientPortAddress say {fixed}, but the server line says {from_line}"
+            )))
+        }
+        _ => Ok(Some(from_line)),
+    }
+}
+
+fn resolve(host: Option<&str>, port: u16) -> Result<SocketAddr, ConfigError> {
+    let Some(host) = host.filter(|host| *host != "0.0.0.0") else {
+        return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let resolved = (bare, port).to_socket_addrs().map(|mut found| found.next());
-    match resolved {
-        Ok(Some(address)) => Ok(Some(address)),
+    match (bare, port).to_socket_addrs().map(|mut found| found.next()) {
+        Ok(Some(address)) => Ok(address),
         _ => Err(ConfigError::Invalid(format!("the client address {host} cannot be resolved"))),
     }
 }

@@ -2,6 +2,7 @@
 //! what is not built, and those without effect here.
 
 use super::flags::Flags;
+use super::server_line::{self, Role, ServerLine};
 use super::settings::Settings;
 use super::{ConfigError, Note, properties};
 
@@ -93,13 +94,18 @@ const UNPREFIXED: &[&str] = &[
     "znode.container.checkIntervalMs",
     "znode.container.maxPerMinute",
     "znode.container.maxNeverUsedIntervalMs",
-    "fsync.warningthresholdms",
 ];
 
 const METRICS_PROVIDERS: &[&str] = &[
     "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
     "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
     "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
+];
+
+/// Providers that are always there: naming one changes nothing.
+const BUILT_IN_PROVIDERS: &[&str] = &[
+    "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
 ];
 
 /// Sorts the keys of a file and the flags into settings. A key that is not parsed by name becomes
@@ -171,6 +177,8 @@ fn check_named(settings: &Settings) -> Result<(), ConfigError> {
         "quorum.auth.enableSasl",
         "quorum.auth.learnerRequireSasl",
         "quorum.auth.serverRequireSasl",
+        "multiAddress.enabled",
+        "multiAddress.reachabilityCheckEnabled",
     ] {
         settings.switch(key)?;
     }
@@ -181,6 +189,8 @@ fn check_named(settings: &Settings) -> Result<(), ConfigError> {
         "secureClientPort",
         "observerMasterPort",
         "electionAlg",
+        "quorum.cnxn.threads.size",
+        "multiAddress.reachabilityCheckTimeoutMs",
     ] {
         settings.int(key)?;
     }
@@ -204,43 +214,32 @@ fn check_named(settings: &Settings) -> Result<(), ConfigError> {
     {
         return invalid(format!("metricsProvider.className={class} is not known"));
     }
-    let servers: Vec<&String> =
-        settings.file.keys().filter(|key| key.starts_with("server.")).collect();
+    let servers = server_lines(settings)?;
+    let alone = "ensembles are not part of this version, which serves alone";
     if let Some(file) = settings.text("dynamicConfigFile") {
-        return invalid(format!(
-            "dynamicConfigFile={file}: ensembles are not part of this version; it runs standalone"
-        ));
+        return invalid(format!("dynamicConfigFile={file}: {alone}"));
     }
-    if servers.len() > 1 || settings.switch("standaloneEnabled")? == Some(false) {
-        return invalid(format!(
-            "{} server lines{}: ensembles are not part of this version; it runs standalone",
-            servers.len(),
-            if servers.len() > 1 { "" } else { " and standaloneEnabled=false" }
-        ));
+    match servers.as_slice() {
+        [] | [_] if settings.switch("standaloneEnabled")? == Some(false) => {
+            invalid(format!("standaloneEnabled=false: {alone}"))
+        }
+        [] => Ok(()),
+        [server] if server.role == Role::Observer => {
+            invalid(format!("server.{} is an observer, and there is nobody to follow", server.id))
+        }
+        [_] => Ok(()),
+        servers => invalid(format!("{} server lines: {alone}", servers.len())),
     }
-    Ok(())
 }
 
-/// The client's host and port in the line of the only server: `server.1=a:2888:3888;host:2181`.
-pub(super) fn server_line_client(
-    settings: &Settings,
-) -> Result<Option<(Option<String>, u16)>, ConfigError> {
-    let line = settings.file.iter().find(|(key, _)| key.starts_with("server."));
-    let Some((key, property)) = line else { return Ok(None) };
-    let Some((_, client)) = property.value.split_once(';') else { return Ok(None) };
-    let (host, port) = match client.rsplit_once(':') {
-        Some((host, port)) => (Some(host.to_owned()), port),
-        None => (None, client),
-    };
-    match port.parse() {
-        Ok(port) => Ok(Some((host, port))),
-        Err(_) => Err(ConfigError::Value {
-            key: key.clone(),
-            line: property.line,
-            value: property.value.clone(),
-            wanted: "of the form server_config;client_config",
-        }),
-    }
+/// All lines `server.N`, checked.
+///
+/// # Errors
+/// A line that is not of the form.
+pub(super) fn server_lines(settings: &Settings) -> Result<Vec<ServerLine>, ConfigError> {
+    let lines = settings.file.range("server.".to_owned()..);
+    let lines = lines.take_while(|(key, _)| key.starts_with("server."));
+    lines.map(|(_, property)| server_line::parse(property)).collect()
 }
 
 /// Protection that is demanded and that this version does not have ends the start.
@@ -270,15 +269,41 @@ pub(super) fn note_shut_doors(settings: &Settings, notes: &mut Vec<Note>) {
         )));
     }
     for (name, value) in &settings.system {
-        if name.starts_with("zookeeper.authProvider.") {
+        let is_built_in = BUILT_IN_PROVIDERS.contains(&value.as_str());
+        if name.starts_with("zookeeper.authProvider.") && !is_built_in {
             notes.push(Note::Error(format!(
                 "{name}={value}: not part of this version; nobody can authenticate with it"
             )));
         }
     }
+    if settings.property_switch("zookeeper.client.portUnification", false) {
+        notes.push(Note::Error(
+            "client.portUnification: TLS is not part of this version; clientPort is plain".into(),
+        ));
+    }
     if settings.property("java.security.auth.login.config").is_some() {
         notes.push(Note::Error(
             "java.security.auth.login.config: SASL is not part of this version".into(),
         ));
+    }
+}
+
+/// What works, but not as the file may mean it.
+pub(super) fn note_habits(settings: &Settings, notes: &mut Vec<Note>) {
+    for key in ["dataDir", "dataLogDir"] {
+        if let Some(path) = settings.text(key)
+            && !path.starts_with('/')
+            && !path.starts_with("./")
+        {
+            notes.push(Note::Warning(format!(
+                "{key}={path} is relative to where the server was started; begin it with ./ if \
+                 that is meant"
+            )));
+        }
+    }
+    if let Ok(Some(count)) = settings.int("autopurge.snapRetainCount")
+        && count < 3
+    {
+        notes.push(Note::Warning(format!("autopurge.snapRetainCount={count}: 3 are kept")));
     }
 }

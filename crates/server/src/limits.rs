@@ -18,13 +18,13 @@ struct Open {
     by_address: BTreeMap<IpAddr, usize>,
 }
 
-/// Which limit a new connection would exceed.
+/// Which limit a new connection would exceed, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
     /// `maxClientCnxns`.
-    PerAddress,
+    PerAddress(usize),
     /// `maxCnxns`.
-    Total,
+    Total(usize),
 }
 
 impl ConnectionLimits {
@@ -40,11 +40,11 @@ impl ConnectionLimits {
     pub fn opened(&self, address: IpAddr) -> Result<(), Exceeded> {
         let mut open = self.open.lock();
         if self.total_max != 0 && open.total >= self.total_max {
-            return Err(Exceeded::Total);
+            return Err(Exceeded::Total(self.total_max));
         }
         let from_there = open.by_address.entry(address).or_insert(0);
         if self.per_address_max != 0 && *from_there >= self.per_address_max {
-            return Err(Exceeded::PerAddress);
+            return Err(Exceeded::PerAddress(self.per_address_max));
         }
         *from_there += 1;
         open.total += 1;
@@ -75,9 +75,9 @@ mod tests {
         let limits = ConnectionLimits::new(2, 3);
         assert_eq!(limits.opened(a), Ok(()));
         assert_eq!(limits.opened(a), Ok(()));
-        assert_eq!(limits.opened(a), Err(Exceeded::PerAddress));
+        assert_eq!(limits.opened(a), Err(Exceeded::PerAddress(2)));
         assert_eq!(limits.opened(b), Ok(()));
-        assert_eq!(limits.opened(b), Err(Exceeded::Total));
+        assert_eq!(limits.opened(b), Err(Exceeded::Total(3)));
         limits.closed(a);
         assert_eq!(limits.opened(b), Ok(()));
         let unlimited = ConnectionLimits::new(0, 0);

@@ -64,7 +64,13 @@ impl<D: Disk> LogWriter<D> {
         };
         let took = self.clock.now().since(began);
         if took > self.warn_after {
-            warn!(took_ms = took.as_millis() as u64, bytes = stats.bytes, "slow sync of the log");
+            // Checks of logs search for these words, as Apache spells them.
+            warn!(
+                bytes = stats.bytes,
+                "fsync-ing the write ahead log took {}ms which will adversely effect operation \
+                 latency",
+                took.as_millis()
+            );
         }
         self.shared.core_queue.push([Input::Durable(stats.last)]);
         if batch.roll_after {

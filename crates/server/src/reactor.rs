@@ -64,6 +64,8 @@ struct Socket {
     interest: Option<Interest>,
     /// Reading is held back.
     is_paused: bool,
+    /// The poll has said, and says only once, that the peer sends no more.
+    is_read_closed: bool,
     /// The kernel took less than there was.
     is_full: bool,
     /// To be closed once the output is sent.
@@ -144,15 +146,20 @@ impl Reactor {
                 self.front.deliver(&mail, at, &mut self.outputs);
                 mail.clear();
                 for conn in std::mem::take(&mut self.unread) {
-                    self.read(conn, false, at);
+                    self.read(conn, at);
                 }
                 for event in events.iter().filter(|event| event.token() != WAKER) {
                     let conn = ConnId(event.token().0 as u64);
                     if event.is_writable() {
                         self.write(conn, at);
                     }
+                    if event.is_read_closed()
+                        && let Some(socket) = self.sockets.get_mut(&conn)
+                    {
+                        socket.is_read_closed = true;
+                    }
                     if event.is_readable() || event.is_error() {
-                        self.read(conn, event.is_read_closed(), at);
+                        self.read(conn, at);
                     }
                 }
                 if now >= next_tick {
@@ -181,8 +188,15 @@ impl Reactor {
                 continue;
             }
             let interest = Some(interest);
-            let (is_paused, is_full, is_ending) = (false, false, false);
-            let socket = Socket { stream, remote, interest, is_paused, is_full, is_ending };
+            let socket = Socket {
+                stream,
+                remote,
+                interest,
+                is_paused: false,
+                is_read_closed: false,
+                is_full: false,
+                is_ending: false,
+            };
             self.sockets.insert(conn, socket);
             self.front.accept(conn, remote, self.clock.now());
         }
@@ -190,7 +204,7 @@ impl Reactor {
 
     /// Reads what a socket holds: a short read says that it is empty. If the peer has ended its side
     /// no other event will say so, and the end is read as well.
-    fn read(&mut self, conn: ConnId, to_the_end: bool, at: View<'_>) {
+    fn read(&mut self, conn: ConnId, at: View<'_>) {
         let mut total = 0;
         while let Some(socket) = self.sockets.get_mut(&conn) {
             if socket.is_paused || socket.is_ending {
@@ -200,6 +214,7 @@ impl Reactor {
                 self.unread.push(conn);
                 return;
             }
+            let to_the_end = socket.is_read_closed;
             match socket.stream.read(&mut self.buffer) {
                 Ok(0) => return self.peer_ended(conn, at),
                 Ok(count) => {

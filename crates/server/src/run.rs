@@ -306,11 +306,18 @@ impl Acceptor {
                 refused += 1;
                 // The first of a run is worth a line, ten thousand are not.
                 if refused.is_power_of_two() {
-                    let setting = match exceeded {
-                        Exceeded::PerAddress => "maxClientCnxns",
-                        Exceeded::Total => "maxCnxns",
-                    };
-                    warn!(%remote, setting, refused, "too many connections; closed at once");
+                    let ip = remote.ip();
+                    match exceeded {
+                        Exceeded::PerAddress(max) => {
+                            warn!(refused, "Too many connections from /{ip} - max is {max}");
+                        }
+                        Exceeded::Total(max) => {
+                            warn!(
+                                refused,
+                                "Too many connections, the last from /{ip} - max is {max}"
+                            );
+                        }
+                    }
                 }
                 continue;
             }
@@ -356,7 +363,10 @@ fn listen(config: &Config) -> Result<Option<TcpListener>, RunError> {
         }
         other => other,
     };
-    listener.map(Some).map_err(|source| RunError::Listen { address, source })
+    let listener = listener.map_err(|source| RunError::Listen { address, source })?;
+    // Frameworks for tests wait for these words.
+    info!("binding to port {address}");
+    Ok(Some(listener))
 }
 
 /// Keeps other servers of our kind away from a data directory, as long as the file lives.

@@ -74,6 +74,8 @@ impl<D: Disk> Snapshotter<D> {
     fn snapshot(&self, mut walk: SnapshotWalk) {
         let began = self.clock.now();
         let zxid = walk.zxid();
+        // Checks of logs search for these words, as Apache spells them.
+        info!("Snapshotting: {zxid} to {}", self.dirs.data().display());
         let written = self.write(&mut walk);
         self.shared.tree.write().end_snapshot(walk);
         let took_ms = self.clock.now().since(began).as_millis() as u64;
@@ -110,6 +112,7 @@ impl<D: Disk> Snapshotter<D> {
     }
 
     fn purge(&self) {
+        info!("Purge task started.");
         match purge(&*self.disk, &self.dirs, self.purge.retain) {
             Ok(purged) => {
                 for path in purged.removed {
@@ -118,5 +121,6 @@ impl<D: Disk> Snapshotter<D> {
             }
             Err(error) => warn!(%error, "purge failed; it is tried again at its next time"),
         }
+        info!("Purge task completed.");
     }
 }

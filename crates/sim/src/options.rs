@@ -74,7 +74,7 @@ impl Knobs {
             tick_ms: *rng.pick(&[250, 500, 1000]),
             extended_types: rng.chance(800),
             prepares_logs: rng.chance(400),
-            node_seed: rng.next(),
+            node_seed: rng.draw(),
             fault_gap_us: rng.chance(900).then(|| *rng.pick(&[1_000_000, 3_000_000, 8_000_000])),
             fault_weights,
         }

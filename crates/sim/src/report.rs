@@ -80,7 +80,7 @@ impl Report {
     /// Runs a seed and adds what came of it.
     pub fn run(&mut self, seed: u64, mutation: Option<Injected>) {
         let mut outcome = run_seed(seed, mutation);
-        if seed % REPEAT_EVERY == 0 {
+        if seed.is_multiple_of(REPEAT_EVERY) {
             let again = run_seed(seed, mutation);
             self.repeated += 1;
             if again.trace_hash != outcome.trace_hash {

@@ -11,12 +11,12 @@ impl Rng {
     pub fn new(seed: u64) -> Rng {
         // Neighbouring seeds are to have nothing in common from the first number on.
         let mut rng = Rng { state: seed ^ 0x5DEE_CE66_D1CE_5EED };
-        rng.next();
+        rng.draw();
         rng
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -27,7 +27,7 @@ impl Rng {
     /// A number below `end`, which must not be 0.
     pub fn below(&mut self, end: u64) -> u64 {
         // The bias of the remainder does not matter for choosing schedules.
-        self.next() % end
+        self.draw() % end
     }
 
     /// A number in `low..=high`.

@@ -37,7 +37,7 @@ impl Schedule {
     pub fn wake(&mut self, actor: usize, at: u64, rng: &mut Rng) {
         if at < self.due[actor] {
             self.due[actor] = at;
-            self.heap.push(Reverse((at, rng.next(), actor)));
+            self.heap.push(Reverse((at, rng.draw(), actor)));
         }
     }
 

@@ -50,8 +50,8 @@ fn data(rng: &mut Rng) -> Option<Vec<u8>> {
     match rng.below(20) {
         0 => None,
         1 => Some(Vec::new()),
-        2 => Some(vec![rng.next() as u8; 700]),
-        _ => Some(rng.next().to_be_bytes()[..rng.index(8) + 1].to_vec()),
+        2 => Some(vec![rng.draw() as u8; 700]),
+        _ => Some(rng.draw().to_be_bytes()[..rng.index(8) + 1].to_vec()),
     }
 }
 

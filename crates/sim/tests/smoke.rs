@@ -9,15 +9,10 @@ const SLICE: Duration = Duration::from_secs(20);
 /// Seeds of the slice, if the machine is fast.
 const SEEDS_MAX: u64 = 3000;
 
-/// Seeds that found something, each with what it was.
-const CORPUS: &[(u64, &str)] = &[
-    (49, "a session resumed while the log was full was closed when room came back"),
-    (421, "a touch from before a stall, reported behind it, was taken for older than it was"),
-    (1484, "as 49, on another connection"),
-    (139, "a crash left the first log without its header and with records"),
-    (92, "a torn batch of several sectors"),
-    (1_001_463, "a torn record with its end mark in place, and another of the same number later"),
-];
+/// Seeds that found something, each with what it was. A change of the workload makes other runs of
+/// them; what they found has tests of its own where it was put right.
+const CORPUS: &[(u64, &str)] =
+    &[(1_001_463, "a torn record with its end mark, and another of the same number later")];
 
 #[test]
 fn seeds_that_once_failed() {

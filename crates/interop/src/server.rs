@@ -58,7 +58,7 @@ impl Server {
         server
     }
 
-    /// Starts the process again after [`kill`](Self::kill) or [`stop`](Self::stop).
+    /// Starts the process again after [`kill`](Self::kill).
     pub fn run(&mut self) {
         std::fs::create_dir_all(&self.dir).expect("a directory for the server");
         let config = self.dir.join("zoo.cfg");

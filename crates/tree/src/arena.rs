@@ -1,8 +1,9 @@
-//! Memory for records: byte blocks of a few sizes, carved out of 64 KiB chunks.
+//! Memory for records: byte blocks of a few sizes, carved out of 256 KiB chunks.
 //!
 //! A block is named by a 32-bit handle: chunk and slot. Freed blocks of a chunk form a list through
 //! their own first bytes, so bookkeeping costs nothing per block; a chunk whose last block is freed
-//! goes back to the allocator. A record too long for the classes has an allocation to itself.
+//! goes back to the allocator. Blocks left over in chunks that are mostly free are moved together
+//! when their owner offers them to [`Arena::relocate`]. A record too long for the classes has an allocation to itself.
 
 /// Names a block. Valid until it is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,11 @@ enum Place {
     Large(usize),
 }
 
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Large enough that the server's allocator keeps nothing else in the same pages, and gives them
+/// back.
+const CHUNK_BYTES: usize = 256 * 1024;
 /// Enough for the smallest blocks.
-const SLOT_BITS: u32 = 11;
+const SLOT_BITS: u32 = 13;
 /// Marks the handle of a record of its own.
 const LARGE: u32 = 1 << 31;
 /// 64 GiB of records, those of their own not counted.
@@ -52,7 +55,7 @@ struct Chunk {
     block_bytes: u32,
     /// Its place among the chunks with room of its class; meaningless if it has none.
     roomy_at: u32,
-    /// Blocks in use.
+    /// How many blocks are in use.
     used: u16,
     /// The first slot that was never used.
     fresh: u16,
@@ -96,7 +99,14 @@ pub(crate) struct Arena {
     classes: Vec<Class>,
     large: Vec<Box<[u8]>>,
     free_large: Vec<usize>,
+    /// Bytes of all chunks.
+    chunk_bytes: usize,
+    /// Bytes of the blocks in use in them.
+    used_bytes: usize,
 }
+
+/// Free bytes in chunks that are not worth an effort.
+const WASTE_MIN: usize = 1 << 20;
 
 impl Arena {
     pub fn new() -> Arena {
@@ -107,8 +117,15 @@ impl Arena {
             size = (size + size / 8).next_multiple_of(16).min(CLASS_MAX);
             classes.push(class(size));
         }
-        let (chunks, free_chunks) = (Vec::new(), Vec::new());
-        Arena { chunks, free_chunks, classes, large: Vec::new(), free_large: Vec::new() }
+        Arena {
+            chunks: Vec::new(),
+            free_chunks: Vec::new(),
+            classes,
+            large: Vec::new(),
+            free_large: Vec::new(),
+            chunk_bytes: 0,
+            used_bytes: 0,
+        }
     }
 
     /// Stores a record; the block may be longer than it.
@@ -136,6 +153,31 @@ impl Arena {
                 self.free_large.push(number);
             }
         }
+    }
+
+    /// True if an eighth of the chunks' bytes is free, and [`relocate`](Self::relocate) may help.
+    pub fn is_wasteful(&self) -> bool {
+        let waste = self.chunk_bytes - self.used_bytes;
+        waste > WASTE_MIN && waste > self.chunk_bytes / 8
+    }
+
+    /// Moves a block out of a chunk of which an eighth is free, so that the chunk empties. The new
+    /// handle, if it moved; the old one is free then.
+    pub fn relocate(&mut self, handle: Handle) -> Option<Handle> {
+        let Place::Slot { chunk: number, slot } = handle.place() else { return None };
+        let chunk = &self.chunks[number];
+        if u32::from(chunk.used) * 8 > u32::from(chunk.slots()) * 7 {
+            return None;
+        }
+        let class = self.class_of(chunk.block_bytes as usize)?;
+        // The one that is being filled stays.
+        if self.classes[class].roomy.last() == Some(&number) {
+            return None;
+        }
+        let block: Box<[u8]> = chunk.block(slot).into();
+        let moved = self.store_in(class, &block);
+        self.free_slot(number, slot);
+        Some(moved)
     }
 
     /// Blocks in use.
@@ -178,6 +220,7 @@ impl Arena {
             }
         };
         chunk.used += 1;
+        self.used_bytes += chunk.block_bytes as usize;
         chunk.block_mut(slot)[..record.len()].copy_from_slice(record);
         if !chunk.has_room() {
             self.classes[class].roomy.pop();
@@ -193,6 +236,7 @@ impl Arena {
         chunk.used -= 1;
         let unused = chunk.used == 0;
         let size = chunk.block_bytes as usize;
+        self.used_bytes -= size;
         let class = self.class_of(size).expect("blocks of chunks have a class");
         if !had_room {
             self.add_roomy(class, number);
@@ -210,20 +254,27 @@ impl Arena {
     }
 
     fn release_chunk(&mut self, class: usize, number: usize) {
-        let at = self.chunks[number].roomy_at;
+        let at = self.chunks[number].roomy_at as usize;
         let roomy = &mut self.classes[class].roomy;
-        let removed = roomy.swap_remove(at as usize);
-        assert_eq!(removed, number, "a chunk knows its place");
-        if let Some(&moved) = roomy.get(at as usize) {
-            self.chunks[moved].roomy_at = at;
+        assert_eq!(roomy[at], number, "a chunk knows its place");
+        // The last one is being filled and stays the last.
+        let behind = at.max(roomy.len().saturating_sub(2));
+        roomy.swap(at, behind);
+        roomy.swap_remove(behind);
+        for place in [at, behind] {
+            if let Some(&moved) = roomy.get(place) {
+                self.chunks[moved].roomy_at = place as u32;
+            }
         }
         self.chunks[number].bytes = Box::default();
+        self.chunk_bytes -= CHUNK_BYTES;
         self.free_chunks.push(number);
     }
 
     fn add_chunk(&mut self, class: usize) -> usize {
         let block_bytes = self.classes[class].block_bytes as u32;
         let bytes = vec![0; CHUNK_BYTES].into_boxed_slice();
+        self.chunk_bytes += CHUNK_BYTES;
         let (used, fresh, free) = (0, 0, NO_SLOT);
         let chunk = Chunk { bytes, block_bytes, roomy_at: 0, used, fresh, free };
         let number = match self.free_chunks.pop() {
@@ -302,7 +353,7 @@ mod tests {
     fn a_chunk_is_used_to_its_end() {
         let mut arena = Arena::new();
         let store = |i: u32| (i, arena.store(&i.to_le_bytes()));
-        let handles: Vec<_> = (0..2048).map(store).collect();
+        let handles: Vec<_> = (0..8192).map(store).collect();
         assert_eq!(arena.chunks.len(), 1);
         for (i, handle) in handles {
             assert_eq!(arena.block(handle)[..4], i.to_le_bytes());
@@ -315,13 +366,42 @@ mod tests {
     fn empty_chunks_go_back() {
         let mut arena = Arena::new();
         let handles: Vec<_> = (0..50_000).map(|_| arena.store(&[1; 100])).collect();
-        assert!(arena.chunks_in_use() > 80);
+        assert!(arena.chunks_in_use() > 20);
         // In an order that empties many chunks late and together.
         for step in 0..handles.len() {
             arena.free(handles[step * 7919 % handles.len()]);
         }
         assert_eq!(arena.chunks_in_use(), 1, "one stays for the next block");
         assert_eq!(arena.used(), 0);
+    }
+
+    /// One block in eight stays, everywhere: offered once, they move together.
+    #[test]
+    fn scattered_blocks_move_together() {
+        let mut arena = Arena::new();
+        let record = |number: usize| vec![(number % 251) as u8; 100];
+        let handles: Vec<_> = (0..320_000).map(|number| arena.store(&record(number))).collect();
+        let full = arena.chunks_in_use();
+        assert!(!arena.is_wasteful());
+        let mut left = Vec::new();
+        for (number, handle) in handles.into_iter().enumerate() {
+            if number % 8 == 0 {
+                left.push((number, handle));
+            } else {
+                arena.free(handle);
+            }
+        }
+        assert_eq!(arena.chunks_in_use(), full);
+        assert!(arena.is_wasteful());
+        for (_, handle) in &mut left {
+            *handle = arena.relocate(*handle).unwrap_or(*handle);
+        }
+        assert!(!arena.is_wasteful(), "{} of {full}", arena.chunks_in_use());
+        assert!(arena.chunks_in_use() <= full / 8 + 2, "{} of {full}", arena.chunks_in_use());
+        assert_eq!(arena.used(), left.len());
+        for (number, handle) in left {
+            assert_eq!(arena.block(handle)[..100], record(number));
+        }
     }
 
     #[test]

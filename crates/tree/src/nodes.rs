@@ -58,7 +58,12 @@ pub(crate) struct Nodes {
     index: Index,
     hasher: FixedState,
     scratch: Vec<u8>,
+    /// The number that [`Nodes::pack_some`] goes on with.
+    pack_next: NodeId,
 }
+
+/// Nodes whose records are looked at with each record freed, while memory is wasted.
+const PACK_COUNT: usize = 8;
 
 impl Nodes {
     /// The root alone.
@@ -72,6 +77,7 @@ impl Nodes {
             index: Index::new(),
             hasher: FixedState::with_seed(seed),
             scratch: Vec::new(),
+            pack_next: ROOT,
         };
         let record = nodes.store(root);
         let hash = nodes.hash("");
@@ -238,6 +244,25 @@ impl Nodes {
         self.arena.free(entry.record);
         self.entries.get_mut(id).record = Handle::NONE;
         self.free.push(id);
+        self.pack_some();
+    }
+
+    /// Moves a few records together if many blocks are free: nodes that went, or whose records
+    /// grew into longer blocks, leave gaps that no others fit.
+    fn pack_some(&mut self) {
+        if !self.arena.is_wasteful() {
+            return;
+        }
+        for _ in 0..PACK_COUNT {
+            let id = if self.pack_next < self.id_end() { self.pack_next } else { ROOT };
+            self.pack_next = id + 1;
+            let entry = self.entries.get_mut(id);
+            if entry.record != Handle::NONE
+                && let Some(moved) = self.arena.relocate(entry.record)
+            {
+                entry.record = moved;
+            }
+        }
     }
 
     /// Gives a node another record.
@@ -251,6 +276,7 @@ impl Nodes {
         self.arena.free(old);
         self.entries.get_mut(id).record = self.arena.store(&bytes);
         self.keep_scratch(bytes);
+        self.pack_some();
     }
 
     /// As [`replace`](Self::replace), with data that lives elsewhere.
@@ -269,6 +295,7 @@ impl Nodes {
         self.arena.free(old);
         self.entries.get_mut(id).record = self.arena.store(&bytes);
         self.keep_scratch(bytes);
+        self.pack_some();
     }
 
     /// Children by number.

@@ -20,7 +20,7 @@ pub fn next(source: &mut Source<'_>, model: &Model) -> (TxnHeader, Txn<'static>)
     let txn = match source.below(16) {
         0 | 1 => Txn::CreateSession(10_000),
         2 => {
-            // Expiry by a server that lists no paths is legal, too.
+            // Servers before 3.6 list no paths.
             let paths = model.ephemerals(header.session).into_iter().map(Into::into).collect();
             Txn::CloseSession((!source.one_in(4)).then_some(paths))
         }

@@ -99,7 +99,7 @@ impl AuthPolicy {
     }
 
     /// Whether a connection with these identities has, on a node with this ACL, any of the wanted
-    /// permissions (bits of [`perms`](oxikeeper_proto::acl::perms)). An empty ACL permits all.
+    /// permissions (bits of [`perms`]). An empty ACL permits all.
     pub fn permits(&self, acl: &[Acl], wanted: i32, ids: &[Id]) -> bool {
         if self.skip_acl || acl.is_empty() || ids.iter().any(|id| id.scheme == SUPER) {
             return true;

@@ -195,7 +195,7 @@ impl Tree {
     /// older one nothing can come any more.
     pub(crate) fn forget_acl(&mut self, id: NodeId, acl: u32, czxid: Zxid, zxid: Zxid) {
         let unresolved = self.unresolved_acls.remove(&id);
-        self.lost_acls += usize::from(unresolved && czxid <= zxid);
+        self.lost_acls += usize::from(unresolved && czxid < zxid);
         self.acls.release(acl);
     }
 

@@ -392,7 +392,9 @@ impl<'a> Create<'a> {
 }
 
 fn exceeds_hard_limit(quota: &Quota, nodes: i64, bytes: i64) -> bool {
-    let exceeds = |hard: i64, used: i64, more: i64| hard > -1 && more != 0 && used + more > hard;
+    let exceeds = |hard: i64, used: i64, more: i64| {
+        hard > -1 && more != 0 && used.saturating_add(more) > hard
+    };
     let count = nodes > 0 && exceeds(quota.limits.count_hard, quota.usage.count, nodes);
     count || exceeds(quota.limits.bytes_hard, quota.usage.bytes, bytes)
 }

@@ -41,6 +41,8 @@ enum Command {
         /// dataLogDir, if it is another.
         log_dir: Option<PathBuf>,
     },
+    /// Put load on a server, ours or another, and say how it bears it.
+    Bench(oxikeeper_bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
             let log_dir = log_dir.unwrap_or_else(|| data_dir.clone());
             oxikeeper_server::check::run(&data_dir, &log_dir, cut)
         }
+        Some(Command::Bench(options)) => oxikeeper_bench::report::main(&options),
     }
 }
 

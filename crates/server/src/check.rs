@@ -8,10 +8,13 @@ use oxikeeper_storage::log_reader::LogEnd;
 use oxikeeper_storage::{Dirs, RealDisk, RecoverOptions, recover};
 use oxikeeper_tree::{Restore, TreeOptions};
 
+use crate::dir_lock;
+
 /// Exit code of a directory that a server would refuse.
 const REFUSED: u8 = 1;
 
-/// Prints the verdict. Exit code 0: sound; 1: a server would refuse it.
+/// Prints the verdict. Exit code 0: sound; 1: a server would refuse it; 3: a server runs on it, and
+/// so it cannot be cut.
 pub fn run(data_dir: &Path, log_dir: &Path, cut_damage: bool) -> ExitCode {
     let dirs = Dirs::new(data_dir, log_dir);
     let options = RecoverOptions::default();
@@ -41,6 +44,14 @@ pub fn run(data_dir: &Path, log_dir: &Path, cut_damage: bool) -> ExitCode {
         }
     }
     if cut_damage {
+        // Nobody cuts under a running server.
+        let _lock = match dir_lock::take(data_dir) {
+            Ok(lock) => lock,
+            Err(error) => {
+                println!("{error}");
+                return ExitCode::from(error.exit_code());
+            }
+        };
         let mut restore = Restore::new(TreeOptions::default());
         match cut(&RealDisk, &dirs, &options, &mut restore) {
             Ok(None) => println!("nothing to cut"),

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
-/// `maxClientCnxns` and `maxCnxns`; 0 is no limit.
+/// `maxClientCnxns` and `maxCnxns`; 0 is no limit. And what the system's limit of open files allows.
 pub struct ConnectionLimits {
     per_address_max: usize,
     total_max: usize,
+    open_files_max: Option<usize>,
     open: Mutex<Open>,
 }
 
@@ -25,12 +26,18 @@ pub enum Exceeded {
     PerAddress(usize),
     /// `maxCnxns`.
     Total(usize),
+    /// How many there can be with the system's limit of open files.
+    OpenFiles(usize),
 }
 
 impl ConnectionLimits {
     /// With these limits.
-    pub fn new(per_address_max: usize, total_max: usize) -> ConnectionLimits {
-        ConnectionLimits { per_address_max, total_max, open: Mutex::default() }
+    pub fn new(
+        per_address_max: usize,
+        total_max: usize,
+        open_files_max: Option<usize>,
+    ) -> ConnectionLimits {
+        ConnectionLimits { per_address_max, total_max, open_files_max, open: Mutex::default() }
     }
 
     /// Counts a new connection, unless it exceeds a limit.
@@ -41,6 +48,11 @@ impl ConnectionLimits {
         let mut open = self.open.lock();
         if self.total_max != 0 && open.total >= self.total_max {
             return Err(Exceeded::Total(self.total_max));
+        }
+        if let Some(max) = self.open_files_max
+            && open.total >= max
+        {
+            return Err(Exceeded::OpenFiles(max));
         }
         let from_there = open.by_address.entry(address).or_insert(0);
         if self.per_address_max != 0 && *from_there >= self.per_address_max {
@@ -72,7 +84,7 @@ mod tests {
     fn limits_hold_and_closing_makes_room() {
         let a: IpAddr = "10.0.0.1".parse().unwrap();
         let b: IpAddr = "10.0.0.2".parse().unwrap();
-        let limits = ConnectionLimits::new(2, 3);
+        let limits = ConnectionLimits::new(2, 3, None);
         assert_eq!(limits.opened(a), Ok(()));
         assert_eq!(limits.opened(a), Ok(()));
         assert_eq!(limits.opened(a), Err(Exceeded::PerAddress(2)));
@@ -80,7 +92,10 @@ mod tests {
         assert_eq!(limits.opened(b), Err(Exceeded::Total(3)));
         limits.closed(a);
         assert_eq!(limits.opened(b), Ok(()));
-        let unlimited = ConnectionLimits::new(0, 0);
+        let unlimited = ConnectionLimits::new(0, 0, None);
         assert!((0..1000).all(|_| unlimited.opened(a).is_ok()));
+        let few_files = ConnectionLimits::new(0, 0, Some(1));
+        assert_eq!(few_files.opened(a), Ok(()));
+        assert_eq!(few_files.opened(b), Err(Exceeded::OpenFiles(1)));
     }
 }

@@ -1,9 +1,7 @@
 //! A server's life: from files to serving, and to a clean end.
 
-use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -20,7 +18,6 @@ use parking_lot::RwLock;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use thiserror::Error;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -28,45 +25,14 @@ use crate::clock::{self, Clock};
 use crate::commands::{Commands, poke_all};
 use crate::config::{Config, Note};
 use crate::core_thread::CoreThread;
+use crate::dir_lock;
+use crate::error::RunError;
 use crate::limits::{ConnectionLimits, Exceeded};
 use crate::log_writer::LogWriter;
+use crate::open_files;
 use crate::reactor::{Accepted, Desk, Reactor, WAKER};
 use crate::shared::{CoreQueue, Mailbox, Shared};
 use crate::snapshotter::Snapshotter;
-
-/// Why a server ends without having been told to.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// The data directory cannot be used, or its files do not add up.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The client port cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another server uses the data directory.
-    #[error("{0} is in use by another process; two servers must not share a data directory")]
-    InUse(String),
-    /// The operating system refused something else.
-    #[error("{0}: {1}")]
-    System(&'static str, io::Error),
-}
-
-impl RunError {
-    /// The process's exit code, as Apache has them.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            RunError::Storage(StorageError::Directory(_) | StorageError::Io { .. }) => 3,
-            RunError::Storage(_) | RunError::Listen { .. } => 1,
-            RunError::InUse(_) => 3,
-            RunError::System(..) => 1,
-        }
-    }
-}
 
 /// How long a clean end may take before the process ends anyway.
 const END_PATIENCE: Duration = Duration::from_secs(5);
@@ -113,8 +79,9 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("signals"))?;
     let disk = Arc::new(RealDisk);
     let dirs = Dirs::new(&config.data_dir, &config.data_log_dir);
-    dirs.prepare(&*disk, config.datadir_autocreate)?;
-    let _lock = lock(&config.data_dir)?;
+    dirs.prepare(&*disk, config.datadir_autocreate)
+        .map_err(|source| RunError::directories(source, &config.data_dir, &config.data_log_dir))?;
+    let _lock = dir_lock::take(&config.data_dir)?;
     let (tree, replayed) = restore(&disk, &dirs, &config)?;
     let started = Started { clock, config, dirs, disk, replayed };
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -214,8 +181,11 @@ impl Server {
             snapshots: walk_sender,
         };
         let core = spawn("core", move || core.run())?;
-        let limits =
-            Arc::new(ConnectionLimits::new(config.connections_per_ip_max, config.connections_max));
+        let limits = Arc::new(ConnectionLimits::new(
+            config.connections_per_ip_max,
+            config.connections_max,
+            open_files::connections_max(),
+        ));
         let desks: Vec<Arc<Desk>> = polls.iter().map(|_| Arc::default()).collect();
         let commands = Arc::new(Commands::new(desks.clone()));
         for (index, poll) in (0..front_count).zip(polls) {
@@ -311,6 +281,13 @@ impl Acceptor {
                         Exceeded::PerAddress(max) => {
                             warn!(refused, "Too many connections from /{ip} - max is {max}");
                         }
+                        Exceeded::OpenFiles(max) => {
+                            warn!(
+                                refused,
+                                "Too many connections, the last from /{ip} - max is {max} with \
+                                 this limit of open files (ulimit -n)"
+                            );
+                        }
                         Exceeded::Total(max) => {
                             warn!(
                                 refused,
@@ -367,20 +344,6 @@ fn listen(config: &Config) -> Result<Option<TcpListener>, RunError> {
     // Frameworks for tests wait for these words.
     info!("binding to port {address}");
     Ok(Some(listener))
-}
-
-/// Keeps other servers of our kind away from a data directory, as long as the file lives.
-fn lock(data_dir: &Path) -> Result<File, RunError> {
-    let path = data_dir.join("oxikeeper.lock");
-    let denied = |error| RunError::System("cannot lock the data directory", error);
-    let file = File::options().create(true).append(true).open(&path).map_err(denied)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(RunError::InUse(data_dir.display().to_string()))
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(denied(error)),
-    }
 }
 
 /// From files to a tree. Returns how many transactions were replayed, too.

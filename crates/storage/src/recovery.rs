@@ -136,7 +136,7 @@ pub fn recover<D: Disk>(
     let mut existed = None;
     for (zxid, path) in &snapshots {
         let mut notes = Vec::new();
-        match recover_from(disk, options, *zxid, path, &logs, target, &mut notes) {
+        match recover_from(disk, dirs, options, *zxid, path, &logs, target, &mut notes) {
             Ok(replayed) => {
                 if let Some((newer, bad)) = existed.filter(|(newer, _)| replayed.last < *newer) {
                     let why = first_obstacle.unwrap_or_default();
@@ -201,7 +201,7 @@ fn recover_empty<D: Disk>(
     if !logs.is_empty() {
         findings.push(Finding::TrustedEmpty);
     }
-    let mut replay = Replay::new(disk, options, Zxid::ZERO);
+    let mut replay = Replay::new(disk, dirs, options, Zxid::ZERO);
     match replay.run(logs, target, &mut findings) {
         Ok(()) => Ok(replay.replayed.into_recovered(None, findings)),
         Err(Obstacle::Candidate(problem)) => Err(no_way(problem)),
@@ -211,6 +211,7 @@ fn recover_empty<D: Disk>(
 
 fn recover_from<D: Disk>(
     disk: &D,
+    dirs: &Dirs,
     options: &RecoverOptions,
     zxid: Zxid,
     path: &Path,
@@ -231,7 +232,7 @@ fn recover_from<D: Disk>(
     target.end_snapshot(zxid, trailer.digest).map_err(faulty)?;
     // The last log that begins at or before the snapshot may go on behind it.
     let first = logs.partition_point(|(first, _)| *first <= zxid).saturating_sub(1);
-    let mut replay = Replay::new(disk, options, zxid);
+    let mut replay = Replay::new(disk, dirs, options, zxid);
     replay.run(&logs[first..], target, findings)?;
     Ok(replay.replayed)
 }
@@ -277,6 +278,7 @@ impl SnapshotSink for Forward<'_> {
 /// Replays logs behind a snapshot.
 struct Replay<'r, D: Disk> {
     disk: &'r D,
+    dirs: &'r Dirs,
     options: &'r RecoverOptions,
     /// The snapshot's zxid: records up to it are passed over.
     base: Zxid,
@@ -288,9 +290,9 @@ struct Replay<'r, D: Disk> {
 }
 
 impl<'r, D: Disk> Replay<'r, D> {
-    fn new(disk: &'r D, options: &'r RecoverOptions, base: Zxid) -> Replay<'r, D> {
+    fn new(disk: &'r D, dirs: &'r Dirs, options: &'r RecoverOptions, base: Zxid) -> Replay<'r, D> {
         let replayed = Replayed { last: base, count: 0, logs: Vec::new() };
-        Replay { disk, options, base, replayed, seen: None, torn: None }
+        Replay { disk, dirs, options, base, replayed, seen: None, torn: None }
     }
 
     fn run(
@@ -322,7 +324,7 @@ impl<'r, D: Disk> Replay<'r, D> {
             if let Some(seen) = self.seen
                 && zxid <= seen
             {
-                return Err(regress(path, record.position, zxid, seen).into());
+                return Err(regress(self.dirs, path, record.position, zxid, seen).into());
             }
             if zxid > self.base {
                 self.require_next(zxid, path, record.position)?;
@@ -340,8 +342,10 @@ impl<'r, D: Disk> Replay<'r, D> {
         match reader.end() {
             None | Some(LogEnd::Clean) => {}
             Some(LogEnd::Torn(damage)) => self.torn = Some(damage.clone()),
-            Some(LogEnd::Hole { damage, next }) => return Err(hole(damage, *next, is_last).into()),
-            Some(LogEnd::Corrupt(damage)) => return Err(corrupt(damage).into()),
+            Some(LogEnd::Hole { damage, next }) => {
+                return Err(hole(self.dirs, damage, *next, is_last).into());
+            }
+            Some(LogEnd::Corrupt(damage)) => return Err(corrupt(self.dirs, damage).into()),
             // A file in the middle is missed by nobody if what follows joins on.
             Some(LogEnd::NoHeader) => findings.push(Finding::EmptyLog(path.to_owned())),
         }
@@ -468,33 +472,33 @@ pub(crate) fn list<D: Disk>(
     Ok(files)
 }
 
-fn regress(path: &Path, position: u64, zxid: Zxid, seen: Zxid) -> StorageError {
+fn regress(dirs: &Dirs, path: &Path, position: u64, zxid: Zxid, seen: Zxid) -> StorageError {
     StorageError::Refused {
         problem: format!(
             "{zxid} at byte {position} of {} stands behind {seen}: the logs are out of order",
             path.display()
         ),
-        advice: cut_advice(path),
+        advice: cut_advice(dirs),
         cut_at: Some((path.to_owned(), position)),
     }
 }
 
-fn hole(damage: &Damage, next: Zxid, is_last: bool) -> StorageError {
+fn hole(dirs: &Dirs, damage: &Damage, next: Zxid, is_last: bool) -> StorageError {
     let place = if is_last { "the last log" } else { "a log that others follow" };
     StorageError::Refused {
         problem: format!(
             "{damage}, and a sound transaction {next} behind it, in {place}: something that may \
              have been acknowledged is missing"
         ),
-        advice: cut_advice(&damage.path),
+        advice: cut_advice(dirs),
         cut_at: Some((damage.path.clone(), damage.position)),
     }
 }
 
-fn corrupt(damage: &Damage) -> StorageError {
+fn corrupt(dirs: &Dirs, damage: &Damage) -> StorageError {
     StorageError::Refused {
         problem: damage.to_string(),
-        advice: cut_advice(&damage.path),
+        advice: cut_advice(dirs),
         cut_at: Some((damage.path.clone(), damage.position)),
     }
 }
@@ -531,11 +535,37 @@ fn no_way(problem: String) -> StorageError {
     }
 }
 
-fn cut_advice(path: &Path) -> String {
-    let dir = path.parent().and_then(Path::parent).unwrap_or(path);
+/// The commands are meant to be copied into a shell as they stand.
+fn cut_advice(dirs: &Dirs) -> String {
+    let above = |dir: &Path| quoted(&dir.parent().unwrap_or(dir).display().to_string());
+    let mut words = above(dirs.data());
+    if dirs.log() != dirs.data() {
+        words = format!("{words} {}", above(dirs.log()));
+    }
     format!(
         "Restore the file from a backup. To give up everything from there on instead, look at \
-         what would go with `oxikeeper check {0}`, then run `oxikeeper check --cut {0}`.",
-        dir.display()
+         what would go with `oxikeeper check {words}`, then run `oxikeeper check --cut {words}`."
     )
+}
+
+/// One word for a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_of_a_refusal_can_be_copied_into_a_shell() {
+        let one = Dirs::new(Path::new("/var/lib/zookeeper"), Path::new("/var/lib/zookeeper"));
+        assert!(cut_advice(&one).ends_with("`oxikeeper check --cut /var/lib/zookeeper`."));
+        let two = Dirs::new(Path::new("/it's data"), Path::new("/logs"));
+        assert!(cut_advice(&two).ends_with(r"`oxikeeper check --cut '/it'\''s data' /logs`."));
+    }
 }

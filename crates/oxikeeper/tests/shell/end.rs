@@ -1,0 +1,76 @@
+//! How a server ends: told to, or killed. What was acknowledged is there afterwards.
+
+use rustix::process::Signal;
+
+use crate::support::client::{Client, EPHEMERAL, create_body, op};
+use crate::support::process::Server;
+
+/// Ends a server under load with a signal; everything acknowledged must be there after.
+fn end_under_load(signal: Signal, expected_code: i32) {
+    let server = Server::start("");
+    let mut client = Client::connect(server.address(), 4000);
+    client.create("/before", b"", 0).expect("a new node");
+    client.create("/held", b"", EPHEMERAL).expect("a new node");
+    let mut asked = Vec::new();
+    for number in 0..500 {
+        let path = format!("/during-{number}");
+        asked.push((client.ask(op::CREATE, &create_body(&path, b"", 0)).expect("sent"), path));
+    }
+    // The signal comes while these are under way.
+    let first = client.next().expect("an answer");
+    assert_eq!((first.xid, first.err), (asked[0].0, 0));
+    server.signal(signal);
+    let mut acknowledged = 1;
+    while let Ok(reply) = client.next() {
+        assert_eq!((reply.xid, reply.err), (asked[acknowledged].0, 0));
+        acknowledged += 1;
+    }
+    let (code, home) = server.wait_end();
+    assert_eq!(code, Some(expected_code), "{}", home.log());
+    assert!(home.log().contains("ending"), "{}", home.log());
+
+    let server = home.start();
+    let mut again = Client::resume(server.address(), client.session, &client.password, 4000);
+    assert_eq!(again.session, client.session, "the session lives on");
+    assert!(again.exists("/before", false));
+    assert!(again.exists("/held", false), "the session's ephemeral");
+    for (_, path) in &asked[..acknowledged] {
+        assert!(again.exists(path, false), "{path} was acknowledged");
+    }
+    again.close();
+}
+
+#[test]
+fn sigterm_ends_it_with_143() {
+    end_under_load(Signal::TERM, 143);
+}
+
+#[test]
+fn sigint_ends_it_with_130() {
+    end_under_load(Signal::INT, 130);
+}
+
+#[test]
+fn sighup_ends_it_with_129() {
+    end_under_load(Signal::HUP, 129);
+}
+
+#[test]
+fn a_kill_loses_nothing_acknowledged() {
+    let mut server = Server::start("snapCount=40");
+    let mut client = Client::connect(server.address(), 4000);
+    let mut written = 0;
+    for round in 1..=3 {
+        for _ in 0..50 {
+            written += 1;
+            client.create(&format!("/n-{written}"), b"x", 0).expect("a new node");
+        }
+        server = server.kill().start();
+        client = Client::resume(server.address(), client.session, &client.password, 4000);
+        assert_ne!(client.session, 0, "round {round}: the session lives on");
+        for number in 1..=written {
+            assert!(client.exists(&format!("/n-{number}"), false), "round {round}: {number}");
+        }
+    }
+    client.close();
+}

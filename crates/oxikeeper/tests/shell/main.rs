@@ -1,0 +1,14 @@
+//! The binary as a process: sockets, signals, exit codes, directories, peers that misbehave.
+//!
+//! Every test starts servers of its own, on free ports of the loopback and in directories that go
+//! when the test ends. Tests wait for what they need to see, with a generous deadline.
+
+mod check;
+mod crowds;
+mod end;
+mod frames;
+mod refusals;
+mod sessions;
+mod slow;
+mod start;
+mod support;

@@ -1,0 +1,302 @@
+//! The server as a process, with a directory and a port of its own.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{PATIENCE, wait_for};
+
+/// The binary under test.
+pub const OXIKEEPER: &str = env!("CARGO_BIN_EXE_oxikeeper");
+
+/// What stays when a server ends: its directory, configuration and port.
+pub struct Home {
+    dir: TempDir,
+    port: u16,
+    settings: String,
+    /// A shell command that runs the server as `"$@"`; empty for none.
+    wrapper: String,
+}
+
+impl Home {
+    /// A new directory and a free port. `settings` are lines of the zoo.cfg beyond `dataDir`,
+    /// `clientPort`, `clientPortAddress` and a short `tickTime`; lines that begin with `-D` are
+    /// flags.
+    pub fn new(settings: &str) -> Home {
+        let dir = TempDir::new().expect("a temporary directory");
+        Home { dir, port: free_port(), settings: settings.to_owned(), wrapper: String::new() }
+    }
+
+    /// With other settings.
+    pub fn with_settings(mut self, settings: &str) -> Home {
+        settings.clone_into(&mut self.settings);
+        self
+    }
+
+    /// Has a shell run the server: `script` ends with `exec "$@"`.
+    pub fn wrapped(mut self, script: &str) -> Home {
+        script.clone_into(&mut self.wrapper);
+        self
+    }
+
+    /// With a port that is not free by chance.
+    pub fn at_port(mut self, port: u16) -> Home {
+        self.port = port;
+        self
+    }
+
+    /// A path below the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `dataDir`, unless the settings say otherwise.
+    pub fn data_dir(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// What the last server here has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    }
+
+    /// Starts the server and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn start(self) -> Server {
+        let config = self.write_config();
+        let mut arguments = vec!["serve".to_owned(), config.display().to_string()];
+        let flags = self.settings.lines().filter(|line| line.starts_with("-D"));
+        arguments.extend(flags.map(str::to_owned));
+        self.start_with(&arguments)
+    }
+
+    /// Starts the binary with these arguments, in the directory, and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn start_with(self, arguments: &[String]) -> Server {
+        let log = File::create(self.path("stderr")).expect("a file for its log");
+        let mut command = if self.wrapper.is_empty() {
+            Command::new(OXIKEEPER)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &self.wrapper, "sh", OXIKEEPER]);
+            shell
+        };
+        command.args(arguments).current_dir(self.dir.path());
+        let child = clean(&mut command).stdout(Stdio::null()).stderr(log).spawn();
+        let process = Process(child.expect("the binary runs"));
+        let mut server = Server { home: self, process };
+        wait_for("the server to serve", || {
+            let ended = server.process.ended();
+            assert!(ended.is_none(), "it ended with {ended:?}: {}", server.log());
+            word(server.home.address(), "srvr").filter(|text| text.contains("Mode:"))
+        });
+        server
+    }
+
+    /// Runs the server as configured, which is expected to end by itself.
+    pub fn run_to_end(&self) -> Ended {
+        run(&["serve", &self.write_config().display().to_string()], self.dir.path())
+    }
+
+    fn write_config(&self) -> PathBuf {
+        let settings: Vec<&str> =
+            self.settings.lines().filter(|line| !line.starts_with("-D")).collect();
+        // Of a key that is there twice the last one counts: the settings begin in line 5 and may
+        // overrule these.
+        let text = format!(
+            "tickTime=200\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n\
+             admin.enableServer=false\n{}\n",
+            self.data_dir().display(),
+            self.port,
+            settings.join("\n")
+        );
+        let path = self.path("zoo.cfg");
+        fs::write(&path, text).expect("a configuration file");
+        path
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub home: Home,
+    process: Process,
+}
+
+/// A child, killed and reaped when it is dropped.
+struct Process(Child);
+
+impl Process {
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a child can be asked")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself; both ways it is reaped.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// A server in a new directory; see [`Home::new`].
+    pub fn start(settings: &str) -> Server {
+        Home::new(settings).start()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.home.address()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.home.log()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.process.0);
+        kill_process(pid, signal).expect("a child that is not reaped takes signals");
+    }
+
+    /// Waits for its end. An exit code of `None` says that a signal killed it.
+    pub fn wait_end(mut self) -> (Option<i32>, Home) {
+        let status = wait_for("the server's end", || self.process.ended());
+        (status.code(), self.home)
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(self) -> Home {
+        drop(self.process);
+        self.home
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// Its memory in RAM, in bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("a running process has a status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("KiB");
+        kib * 1024
+    }
+
+    /// The answer to a four-letter word.
+    pub fn word(&self, word: &str) -> String {
+        self::word(self.address(), word).expect("an answer to a four-letter word")
+    }
+}
+
+/// How a process ended that was expected to.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs the binary with these arguments in a directory, until it ends.
+///
+/// # Panics
+/// If it does not end in time.
+pub fn run(arguments: &[&str], dir: &Path) -> Ended {
+    let mut command = Command::new(OXIKEEPER);
+    command.args(arguments).current_dir(dir);
+    run_command(&mut command)
+}
+
+/// Runs a command until it ends.
+///
+/// # Panics
+/// If it does not end in time.
+pub fn run_command(command: &mut Command) -> Ended {
+    let mut out = tempfile::tempfile().expect("a temporary file");
+    let mut err = tempfile::tempfile().expect("a temporary file");
+    let stdout = out.try_clone().expect("another handle");
+    let stderr = err.try_clone().expect("another handle");
+    let mut child = clean(command).stdout(stdout).stderr(stderr).spawn().expect("it runs");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("its child can be asked") {
+            break status;
+        }
+        if std::time::Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{command:?} does not end: {}", read(&mut err));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Ended { code: status.code(), stdout: read(&mut out), stderr: read(&mut err) }
+}
+
+fn read(file: &mut File) -> String {
+    use std::io::Seek;
+    let mut text = String::new();
+    file.rewind().expect("files can be rewound");
+    file.read_to_string(&mut text).expect("output is text");
+    text
+}
+
+/// Nothing of the tester's environment configures the server.
+fn clean(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null());
+    for name in ["SERVER_JVMFLAGS", "JVMFLAGS", "OXIKEEPER_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The answer to a four-letter word, if there is one.
+pub fn word(address: SocketAddr, word: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(word.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// A port that nobody uses. Below the range from which outgoing connections take theirs, since the
+/// tests open thousands of those.
+pub fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(193);
+    for _ in 0..COUNT {
+        let place = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + place).expect("below 30000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port between {FIRST} and {}", FIRST + COUNT);
+}

@@ -97,7 +97,8 @@ struct Origin {
 /// One server's ordering machine. See the module's head.
 pub struct Core {
     config: Arc<NodeConfig>,
-    front_count: u16,
+    /// Whether anybody watches at each Front.
+    watching: Vec<bool>,
     now: Now,
     wall: WallTime,
     /// The last zxid given out.
@@ -156,7 +157,7 @@ impl Core {
         let mut snapshots = SnapshotTrigger::new(config.seed);
         snapshots.restart(&config);
         Core {
-            front_count: fronts,
+            watching: vec![true; usize::from(fronts)],
             now,
             wall: WallTime(0),
             last_zxid: tree.last_zxid(),
@@ -237,6 +238,12 @@ impl Core {
             Some(Pending::Answer { .. }) => true,
             None => false,
         }
+    }
+
+    /// Whether a Front has watches, and so has to be told of changes. To be said under the tree's
+    /// write lock, of a Front that has drained its mailbox whenever it set one.
+    pub fn set_watching(&mut self, front: FrontId, watching: bool) {
+        self.watching[usize::from(front.0)] = watching;
     }
 
     /// Asks for a snapshot as soon as one may begin.

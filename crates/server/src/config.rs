@@ -261,7 +261,8 @@ impl Config {
                 hash_seed: random_seed(),
             },
             node,
-            reactors: cores.clamp(1, REACTORS_MAX),
+            // The other half of the cores is for the disk, the network, and whoever else is there.
+            reactors: (cores / 2).clamp(1, REACTORS_MAX),
             data_dir,
             data_log_dir,
             notes,

@@ -10,6 +10,7 @@ use oxikeeper_storage::{Disk, StorageError, TxnLog};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
+use crate::engine::Runner;
 use crate::shared::Shared;
 
 /// How long to wait before a full disk is tried again.
@@ -72,7 +73,7 @@ impl<D: Disk> LogWriter<D> {
                 took.as_millis()
             );
         }
-        self.shared.core_queue.push([Input::Durable(stats.last)]);
+        self.shared.run_core([Input::Durable(stats.last)], Runner::LogWriter);
         if batch.roll_after {
             self.log.roll()?;
         }
@@ -86,7 +87,7 @@ impl<D: Disk> LogWriter<D> {
         full: &StorageError,
     ) -> Result<oxikeeper_storage::SyncStats, StorageError> {
         error!("{full}");
-        self.shared.core_queue.push([Input::LogFull(true)]);
+        self.shared.run_core([Input::LogFull(true)], Runner::LogWriter);
         loop {
             thread::sleep(FULL_RETRY);
             match self.log.sync() {
@@ -94,7 +95,7 @@ impl<D: Disk> LogWriter<D> {
                 other => {
                     let stats = other?;
                     info!("there is room for the log again: writes go on");
-                    self.shared.core_queue.push([Input::LogFull(false)]);
+                    self.shared.run_core([Input::LogFull(false)], Runner::LogWriter);
                     return Ok(stats);
                 }
             }

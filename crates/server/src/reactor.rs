@@ -10,19 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mio::event::Source;
+use mio::event::{Event, Source};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use oxikeeper_node::command::FourLetterWord;
 use oxikeeper_node::core::Input;
 use oxikeeper_node::front::{CloseHow, Front, Outputs, View};
-use oxikeeper_node::mail::ConnId;
+use oxikeeper_node::mail::{ConnId, MailBatch};
 use oxikeeper_node::time::Now;
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::commands::{Commands, poke_all};
+use crate::engine::Runner;
 use crate::limits::ConnectionLimits;
 use crate::shared::{FrontReport, Mailbox, Shared};
 
@@ -85,6 +86,7 @@ pub struct Reactor {
     sockets: BTreeMap<ConnId, Socket>,
     buffer: Box<[u8]>,
     outputs: Outputs,
+    mail: Vec<MailBatch>,
     /// Sockets with more to read than their turn allowed.
     unread: Vec<ConnId>,
     /// Words to answer once all reactors have answered a question.
@@ -115,6 +117,7 @@ impl Reactor {
             sockets: BTreeMap::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             outputs: Outputs::default(),
+            mail: Vec::new(),
             unread: Vec::new(),
             words: Vec::new(),
         }
@@ -127,10 +130,9 @@ impl Reactor {
     pub fn run(mut self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let mut events = Events::with_capacity(1024);
-        let mut mail = Vec::new();
         let mut next_tick = self.clock.now().after(TICK);
         while !shared.is_stopping() {
-            let may_sleep = self.unread.is_empty() && self.mailbox.may_sleep();
+            let may_sleep = self.unread.is_empty() && self.mailbox.may_sleep(&shared.engine);
             let patience = if may_sleep { self.clock.until(next_tick) } else { Duration::ZERO };
             match self.poll.poll(&mut events, Some(patience)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -139,42 +141,54 @@ impl Reactor {
             self.mailbox.woke();
             self.take_accepted();
             let now = self.clock.now();
-            {
-                let tree = shared.tree.read();
-                let at = View { tree: &tree, applied: tree.last_zxid(), now };
-                self.mailbox.take(&mut mail);
-                self.front.deliver(&mail, at, &mut self.outputs);
-                mail.clear();
-                for conn in std::mem::take(&mut self.unread) {
-                    self.read(conn, at);
+            self.hold_tree(now, |reactor, at| {
+                for conn in std::mem::take(&mut reactor.unread) {
+                    reactor.read(conn, at);
                 }
                 for event in events.iter().filter(|event| event.token() != WAKER) {
-                    let conn = ConnId(event.token().0 as u64);
-                    if event.is_writable() {
-                        self.write(conn, at);
-                    }
-                    if event.is_read_closed()
-                        && let Some(socket) = self.sockets.get_mut(&conn)
-                    {
-                        socket.is_read_closed = true;
-                    }
-                    if event.is_readable() || event.is_error() {
-                        self.read(conn, at);
-                    }
+                    reactor.socket_event(event, at);
                 }
                 if now >= next_tick {
                     next_tick = now.after(TICK);
-                    self.front.tick(at, &mut self.outputs);
+                    reactor.front.tick(at, &mut reactor.outputs);
                 }
-                self.carry_out(at);
-            }
+            });
             self.answer_commands(now);
-            if !self.outputs.to_core.is_empty() {
+            if !self.outputs.to_core.is_empty() || shared.engine.is_unfinished() {
                 let inputs = self.outputs.to_core.drain(..).map(Input::FromFront);
-                shared.core_queue.push(inputs);
+                shared.run_core(inputs, Runner::Reactor);
             }
         }
         Ok(())
+    }
+
+    /// One hold of the tree's lock for reading: all mail up to the state that it shows is delivered
+    /// before any read runs, and whoever has begun to watch is known before it ends.
+    fn hold_tree(&mut self, now: Now, work: impl FnOnce(&mut Reactor, View<'_>)) {
+        let shared = Arc::clone(&self.shared);
+        let tree = shared.tree.read();
+        let at = View { tree: &tree, applied: tree.last_zxid(), now };
+        self.mailbox.take(&mut self.mail);
+        self.front.deliver(&self.mail, at, &mut self.outputs);
+        self.mail.clear();
+        work(self, at);
+        self.carry_out(at);
+        self.mailbox.set_watching(self.front.watch_count() > 0);
+    }
+
+    fn socket_event(&mut self, event: &Event, at: View<'_>) {
+        let conn = ConnId(event.token().0 as u64);
+        if event.is_writable() {
+            self.write(conn, at);
+        }
+        if event.is_read_closed()
+            && let Some(socket) = self.sockets.get_mut(&conn)
+        {
+            socket.is_read_closed = true;
+        }
+        if event.is_readable() || event.is_error() {
+            self.read(conn, at);
+        }
     }
 
     fn take_accepted(&mut self) {
@@ -387,8 +401,6 @@ impl Reactor {
                 self.words.push((conn, word, question));
             }
         }
-        let shared = Arc::clone(&self.shared);
-        let tree = shared.tree.read();
-        self.carry_out(View { tree: &tree, applied: tree.last_zxid(), now });
+        self.hold_tree(now, |_, _| {});
     }
 }

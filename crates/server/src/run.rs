@@ -24,14 +24,14 @@ use tracing_subscriber::EnvFilter;
 use crate::clock::{self, Clock};
 use crate::commands::{Commands, poke_all};
 use crate::config::{Config, Note};
-use crate::core_thread::CoreThread;
 use crate::dir_lock;
+use crate::engine::Engine;
 use crate::error::RunError;
 use crate::limits::{ConnectionLimits, Exceeded};
 use crate::log_writer::LogWriter;
 use crate::open_files;
 use crate::reactor::{Accepted, Desk, Reactor, WAKER};
-use crate::shared::{CoreQueue, Mailbox, Shared};
+use crate::shared::{Mailbox, Shared};
 use crate::snapshotter::Snapshotter;
 
 /// How long a clean end may take before the process ends anyway.
@@ -113,7 +113,6 @@ struct Started {
 /// The threads of a running server.
 struct Server {
     shared: Arc<Shared>,
-    core: thread::JoinHandle<()>,
     log: thread::JoinHandle<()>,
     data_dir: std::path::PathBuf,
 }
@@ -143,14 +142,14 @@ impl Server {
             core.want_snapshot();
         }
         let last_zxid = tree.last_zxid();
+        let (log_sender, log_receiver) = mpsc::channel();
+        let (walk_sender, walk_receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             tree: RwLock::new(tree),
-            core_queue: CoreQueue::default(),
+            engine: Engine::new(core, clock, log_sender, walk_sender),
             mailboxes,
             stopping: AtomicBool::new(false),
         });
-        let (log_sender, log_receiver) = mpsc::channel();
-        let (walk_sender, walk_receiver) = mpsc::channel();
         let log = LogWriter {
             log: TxnLog::new(Arc::clone(&disk), dirs.clone(), config.log, last_zxid),
             shared: Arc::clone(&shared),
@@ -173,14 +172,6 @@ impl Server {
             purge: config.purge,
         };
         spawn("snapshot", move || snapshotter.run(&walk_receiver))?;
-        let core = CoreThread {
-            core,
-            shared: Arc::clone(&shared),
-            clock,
-            log: log_sender,
-            snapshots: walk_sender,
-        };
-        let core = spawn("core", move || core.run())?;
         let limits = Arc::new(ConnectionLimits::new(
             config.connections_per_ip_max,
             config.connections_max,
@@ -217,17 +208,16 @@ impl Server {
             spawn("accept", move || acceptor.run())?;
         }
         let data_dir = config.data_dir;
-        Ok(Server { shared, core, log, data_dir })
+        Ok(Server { shared, log, data_dir })
     }
 
     /// Takes no more requests, makes what was taken durable, and ends.
     fn end(self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         poke_all(&self.shared);
-        self.shared.core_queue.push([]);
         let (sender, receiver) = mpsc::channel();
         let joined = spawn("end", move || {
-            let _ = self.core.join();
+            self.shared.engine.finish(&self.shared);
             let _ = self.log.join();
             let _ = sender.send(());
         });

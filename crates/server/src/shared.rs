@@ -1,62 +1,39 @@
-//! What the threads share: the tree behind its lock, the queue to the Core, the mailboxes.
+//! What the threads share: the tree behind its lock, the Core, the mailboxes.
 //!
-//! The Core's thread alone takes the tree's lock for writing. While it holds it, it puts the mail
+//! Only who runs the Core takes the tree's lock for writing. While it holds it, it puts the mail
 //! of what it applies into the mailboxes, and only then lets go. A reactor that takes the lock for
 //! reading therefore finds in its mailbox all mail up to the state that it reads.
 
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use mio::Waker;
 use oxikeeper_node::command::{ClientLine, FrontStats};
 use oxikeeper_node::core::Input;
 use oxikeeper_node::mail::MailBatch;
 use oxikeeper_tree::Tree;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 
-/// Inputs for the Core, from all threads.
-#[derive(Default)]
-pub struct CoreQueue {
-    inputs: Mutex<Vec<Input>>,
-    not_empty: Condvar,
-}
-
-impl CoreQueue {
-    /// Adds inputs, in order.
-    pub fn push(&self, inputs: impl IntoIterator<Item = Input>) {
-        let mut queue = self.inputs.lock();
-        let was_empty = queue.is_empty();
-        queue.extend(inputs);
-        let wake = was_empty && !queue.is_empty();
-        drop(queue);
-        if wake {
-            self.not_empty.notify_one();
-        }
-    }
-
-    /// Takes everything there is, waiting up to `patience` for it. `inputs` must be empty.
-    pub fn take(&self, inputs: &mut Vec<Input>, patience: Duration) {
-        let mut queue = self.inputs.lock();
-        if queue.is_empty() && !patience.is_zero() {
-            self.not_empty.wait_for(&mut queue, patience);
-        }
-        mem::swap(&mut *queue, inputs);
-    }
-}
+use crate::engine::{Engine, Runner};
 
 /// Mail for one reactor.
 pub struct Mailbox {
     batches: Mutex<Vec<MailBatch>>,
     is_asleep: AtomicBool,
+    is_watching: AtomicBool,
     waker: Waker,
 }
 
 impl Mailbox {
     /// An empty one. The waker ends the reactor's sleep.
     pub fn new(waker: Waker) -> Mailbox {
-        Mailbox { batches: Mutex::default(), is_asleep: AtomicBool::new(false), waker }
+        Mailbox {
+            batches: Mutex::default(),
+            is_asleep: AtomicBool::new(false),
+            is_watching: AtomicBool::new(false),
+            waker,
+        }
     }
 
     /// Adds a batch. Called with the tree's write lock held.
@@ -69,6 +46,17 @@ impl Mailbox {
         mem::swap(&mut *self.batches.lock(), batches);
     }
 
+    /// Notes whether anybody watches at this reactor. Called with the tree's read lock held, before
+    /// a new watch can miss a change.
+    pub fn set_watching(&self, is_watching: bool) {
+        self.is_watching.store(is_watching, Ordering::Release);
+    }
+
+    /// Whether this reactor has to be told of changes. Called with the tree's write lock held.
+    pub fn is_watching(&self) -> bool {
+        self.is_watching.load(Ordering::Acquire)
+    }
+
     /// Ends the reactor's sleep, if it sleeps.
     pub fn wake(&self) {
         if self.is_asleep.swap(false, Ordering::SeqCst) {
@@ -77,14 +65,15 @@ impl Mailbox {
         }
     }
 
-    /// The reactor is about to sleep. False if there is mail: then it must not.
-    pub fn may_sleep(&self) -> bool {
+    /// The reactor is about to sleep. False if there is mail, or the Core is to be run: then it
+    /// must not.
+    pub fn may_sleep(&self, engine: &Engine) -> bool {
         self.is_asleep.store(true, Ordering::SeqCst);
-        let has_mail = !self.batches.lock().is_empty();
-        if has_mail {
+        let has_work = !self.batches.lock().is_empty() || engine.is_unfinished();
+        if has_work {
             self.is_asleep.store(false, Ordering::SeqCst);
         }
-        !has_mail
+        !has_work
     }
 
     /// The reactor is awake.
@@ -115,8 +104,8 @@ pub struct FrontReport {
 pub struct Shared {
     /// The replicated state.
     pub tree: RwLock<Tree>,
-    /// Inputs for the Core.
-    pub core_queue: CoreQueue,
+    /// The Core.
+    pub engine: Engine,
     /// One per reactor.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The server is to end.
@@ -124,6 +113,12 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Gives the Core inputs, and runs it unless another thread does.
+    pub fn run_core(&self, inputs: impl IntoIterator<Item = Input>, runner: Runner) {
+        self.engine.push(inputs);
+        self.engine.run(runner, self);
+    }
+
     /// Whether the server is to end.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)

@@ -13,6 +13,7 @@ use oxikeeper_tree::SnapshotWalk;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::engine::Runner;
 use crate::shared::Shared;
 
 /// Nodes written in one hold of the tree's lock.
@@ -85,7 +86,7 @@ impl<D: Disk> Snapshotter<D> {
             }
             Err(error) => warn!(%zxid, %error, "no snapshot; the log grows until one succeeds"),
         }
-        self.shared.core_queue.push([Input::SnapshotFinished { took_ms }]);
+        self.shared.run_core([Input::SnapshotFinished { took_ms }], Runner::LogWriter);
     }
 
     fn write(&self, walk: &mut SnapshotWalk) -> Result<SnapshotFile, StorageError> {

@@ -75,6 +75,11 @@ pub struct Reactor {
 }
 
 impl Reactor {
+    /// Whether anybody watches here.
+    pub fn is_watching(&self) -> bool {
+        self.front.watch_count() > 0
+    }
+
     /// Without connections.
     pub fn new(front: Front, now: u64) -> Reactor {
         Reactor {

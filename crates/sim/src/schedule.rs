@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::rng::Rng;
 
-/// The Core's thread.
+/// Whoever runs the Core.
 pub const CORE: usize = 0;
 /// The log writer.
 pub const LOG: usize = 1;

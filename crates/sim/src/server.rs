@@ -307,6 +307,9 @@ impl Server {
     fn apply(&mut self, host: &mut Host<'_>) {
         let mut mail = Vec::new();
         let before = self.tree.last_zxid();
+        for (index, reactor) in (0..).zip(&self.reactors) {
+            self.core.set_watching(FrontId(index), reactor.is_watching());
+        }
         let end = self.core.apply(&mut self.tree, &mut mail);
         let now = host.around.now;
         self.note_walk(before, host);

@@ -36,11 +36,14 @@ struct Outgoing<'m> {
 }
 
 impl Outgoing<'_> {
-    /// Tells every Front of the changes from this one on.
-    fn tell_changes(&mut self, first: usize) {
+    /// Tells every Front where somebody watches of the changes from this one on.
+    fn tell_changes(&mut self, first: usize, watching: &[bool]) {
         for index in first..self.changes.len() {
             let index = u32::try_from(index).expect("a hold applies few transactions");
-            self.batches.iter_mut().for_each(|batch| batch.items.push(Mail::Change(index)));
+            for (batch, _) in self.batches.iter_mut().zip(watching).filter(|(_, watches)| **watches)
+            {
+                batch.items.push(Mail::Change(index));
+            }
         }
     }
 }
@@ -51,7 +54,7 @@ impl Core {
     /// the mail before it publishes the new zxid and lets the lock go.
     pub fn apply(&mut self, tree: &mut Tree, mail: &mut Vec<MailBatch>) -> ApplyEnd {
         mail.clear();
-        mail.extend((0..self.front_count).map(|_| MailBatch {
+        mail.extend(self.watching.iter().map(|_| MailBatch {
             applied: tree.last_zxid(),
             items: Vec::new(),
             bytes: Vec::new(),
@@ -109,7 +112,7 @@ impl Core {
         }
         self.outstanding.applied(zxid);
         if !mutated(Mutation::ReplyBeforeEvent) {
-            outgoing.tell_changes(first_change);
+            outgoing.tell_changes(first_change, &self.watching);
         }
         let closed = match txn {
             Txn::CloseSession(_) => self.sessions.remove(header.session),
@@ -126,7 +129,7 @@ impl Core {
             }
         }
         if mutated(Mutation::ReplyBeforeEvent) {
-            outgoing.tell_changes(first_change);
+            outgoing.tell_changes(first_change, &self.watching);
         }
     }
 

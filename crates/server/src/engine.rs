@@ -1,0 +1,207 @@
+//! Who runs the Core: whichever thread has something for it.
+//!
+//! The Core has no thread of its own, because handing a request to another thread costs more than
+//! preparing and applying it. A thread puts its inputs into the queue and tries to take the Core;
+//! if another has it, that one finds the inputs before it goes. So a write wakes two threads: the
+//! log writer, and the reactor that answers.
+//!
+//! ```text
+//!  reactor: inputs --> queue --> step --> batch --> log writer: write, sync
+//!                                                       |
+//!  reactor <-- mail <-- apply, under the tree's write lock <-- Durable
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use oxikeeper_node::core::{Core, Input, LogBatch};
+use oxikeeper_node::mail::{FrontId, MailBatch};
+use oxikeeper_tree::SnapshotWalk;
+use parking_lot::{Condvar, Mutex};
+
+use crate::clock::{self, Clock};
+use crate::shared::Shared;
+
+/// Turns taken in one go, so that a thread comes back to its own work under any load.
+const TURNS_MAX: usize = 8;
+/// How long the end waits for a completion before it looks for itself.
+const END_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Who runs the Core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// A reactor.
+    Reactor,
+    /// The log writer, which leaves applying to a reactor while there is a batch to write.
+    LogWriter,
+}
+
+/// The Core, and what waits for it.
+pub struct Engine {
+    queue: Mutex<Vec<Input>>,
+    machine: Mutex<Machine>,
+    /// Something is left to be done: no reactor may sleep.
+    is_unfinished: AtomicBool,
+    /// A turn has ended while the server ends.
+    turn_ended: Condvar,
+}
+
+/// What one turn of the Core needs.
+pub struct Machine {
+    core: Core,
+    clock: Clock,
+    /// To the log writer, which takes one batch at a time. None at the end.
+    log: Option<Sender<Arc<LogBatch>>>,
+    snapshots: Sender<SnapshotWalk>,
+    is_writing: bool,
+    inputs: Vec<Input>,
+    mail: Vec<MailBatch>,
+}
+
+/// What a turn leaves.
+struct Turn {
+    /// There is more to apply.
+    more: bool,
+    /// The log writer has been given a batch.
+    gave_batch: bool,
+}
+
+impl Engine {
+    /// An engine at rest.
+    pub fn new(
+        core: Core,
+        clock: Clock,
+        log: Sender<Arc<LogBatch>>,
+        snapshots: Sender<SnapshotWalk>,
+    ) -> Engine {
+        let machine = Machine {
+            core,
+            clock,
+            log: Some(log),
+            snapshots,
+            is_writing: false,
+            inputs: Vec::new(),
+            mail: Vec::new(),
+        };
+        Engine {
+            queue: Mutex::default(),
+            machine: Mutex::new(machine),
+            is_unfinished: AtomicBool::new(false),
+            turn_ended: Condvar::new(),
+        }
+    }
+
+    /// Adds inputs, in order. Somebody has to [`run`](Self::run) the Core then.
+    pub fn push(&self, inputs: impl IntoIterator<Item = Input>) {
+        self.queue.lock().extend(inputs);
+    }
+
+    /// Whether a reactor has to run the Core before it sleeps.
+    pub fn is_unfinished(&self) -> bool {
+        self.is_unfinished.load(Ordering::SeqCst)
+    }
+
+    /// Runs the Core until nothing is left to do, for some turns at most. If another thread runs it,
+    /// that one does it all. The caller must not hold the tree's lock.
+    pub fn run(&self, runner: Runner, shared: &Shared) {
+        for _ in 0..TURNS_MAX {
+            let Some(mut machine) = self.machine.try_lock() else { return };
+            self.is_unfinished.store(false, Ordering::SeqCst);
+            machine.step(self, shared);
+            let turn = machine.turn(runner, shared);
+            drop(machine);
+            if shared.is_stopping() {
+                self.turn_ended.notify_all();
+            }
+            // Whoever pushed while we held the Core has left its inputs to us.
+            if !turn.more && self.queue.lock().is_empty() {
+                return;
+            }
+            if turn.gave_batch && runner == Runner::LogWriter {
+                break;
+            }
+        }
+        self.is_unfinished.store(true, Ordering::SeqCst);
+        if runner == Runner::LogWriter {
+            shared.mailboxes[0].wake();
+        }
+    }
+
+    /// Makes durable and applies all that was taken, then lets the log writer end.
+    pub fn finish(&self, shared: &Shared) {
+        let mut machine = self.machine.lock();
+        loop {
+            machine.step(self, shared);
+            let turn = machine.turn(Runner::Reactor, shared);
+            if machine.is_writing {
+                // A completion that comes just now may have missed that we wait for it.
+                self.turn_ended.wait_for(&mut machine, END_INTERVAL);
+            } else if !turn.more {
+                machine.log = None;
+                return;
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// Feeds the Core all there is.
+    fn step(&mut self, engine: &Engine, shared: &Shared) {
+        std::mem::swap(&mut *engine.queue.lock(), &mut self.inputs);
+        let tree = shared.tree.read();
+        let tick = Input::Tick { now: self.clock.now(), wall: clock::wall() };
+        self.core.step(tick, &tree);
+        for input in self.inputs.drain(..) {
+            self.is_writing &= !matches!(input, Input::Durable(_));
+            self.core.step(input, &tree);
+        }
+    }
+
+    /// Gives the log writer what there is to write, if it is idle; then applies.
+    fn turn(&mut self, runner: Runner, shared: &Shared) -> Turn {
+        let mut gave_batch = false;
+        if !self.is_writing
+            && let Some(log) = &self.log
+            && let Some(batch) = self.core.take_log_batch()
+        {
+            self.is_writing = true;
+            gave_batch = true;
+            // It takes no more only when it has failed: it says why, and the process ends.
+            let _ = log.send(batch);
+        }
+        if self.core.has_work_to_apply() && !(gave_batch && runner == Runner::LogWriter) {
+            self.apply(shared);
+        }
+        Turn { more: self.core.has_work_to_apply(), gave_batch }
+    }
+
+    /// One hold of the tree's lock: what is applied in it is in the mailboxes before it ends.
+    fn apply(&mut self, shared: &Shared) {
+        let mut tree = shared.tree.write();
+        for (index, mailbox) in (0..).zip(&shared.mailboxes) {
+            self.core.set_watching(FrontId(index), mailbox.is_watching());
+        }
+        let end = self.core.apply(&mut tree, &mut self.mail);
+        let walk = end.start_snapshot.then(|| tree.begin_snapshot());
+        let mut woken = 0u64;
+        for (index, batch) in self.mail.drain(..).enumerate() {
+            if !batch.items.is_empty() {
+                shared.mailboxes[index].put(batch);
+                woken |= 1 << index;
+            }
+        }
+        drop(tree);
+        for (index, mailbox) in shared.mailboxes.iter().enumerate() {
+            if woken & (1 << index) != 0 {
+                mailbox.wake();
+            }
+        }
+        if let Some(walk) = walk
+            && let Err(refused) = self.snapshots.send(walk)
+        {
+            shared.tree.write().end_snapshot(refused.0);
+        }
+    }
+}

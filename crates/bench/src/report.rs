@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use oxikeeper_proto::ErrorCode;
@@ -16,6 +17,8 @@ use crate::recorder::Recorder;
 pub struct Report {
     /// What was asked for.
     pub options: Options,
+    /// When things began to count.
+    pub began: Instant,
     /// Counts and latencies.
     pub recorder: Recorder,
     /// The server before and after, if its process id was given.

@@ -133,6 +133,7 @@ fn measure(options: &Options, address: SocketAddr, fresh: &str) -> Result<Report
     };
     Ok(Report {
         options: options.clone(),
+        began: at(window.0),
         recorder: merged.expect("there is at least one worker"),
         server: before.0.zip(after.0),
         own: (before.1, after.1),

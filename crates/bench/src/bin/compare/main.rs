@@ -1,0 +1,164 @@
+//! Apache ZooKeeper 3.9.5 and ours, alternately, and a table of medians and ratios: `bench/compare`.
+
+mod disk;
+mod figures;
+mod filled;
+mod load;
+mod server;
+mod sessions;
+mod syscalls;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use oxikeeper_bench::{BenchError, Options, Workload};
+
+use crate::figures::{Figures, ROWS};
+use crate::server::{Place, Server, Side};
+
+/// Compares Apache ZooKeeper 3.9.5 (JDK 17, G1, -Xmx3g, default settings) with Oxikeeper.
+#[derive(Parser)]
+struct Arguments {
+    /// Rows to measure, by the beginnings of their names, comma separated; `list` lists them.
+    #[arg(long, default_value = "")]
+    rows: String,
+    /// Rounds; each runs Apache, then ours.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// One round, short and small, to see that everything works. Its figures mean little.
+    #[arg(long)]
+    quick: bool,
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = 5.0)]
+    duration: f64,
+    /// Seconds of warming up, for the just-in-time compiler.
+    #[arg(long, default_value_t = 20.0)]
+    warm_up: f64,
+    /// Runs Apache on a configuration.
+    #[arg(long, default_value = "interop/apache")]
+    apache: PathBuf,
+    /// Our binary, a release build.
+    #[arg(long)]
+    oxikeeper: PathBuf,
+    /// A directory for data, on the disk that counts.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+/// What is measured, and what came out so far.
+pub struct Comparison {
+    /// Programs and data.
+    pub place: Place,
+    /// Results.
+    pub figures: Figures,
+    /// Seconds of one measurement.
+    pub duration_s: f64,
+    /// Seconds of warming up.
+    pub warm_up_s: f64,
+    /// Nodes of a filled tree.
+    pub znodes: u64,
+    rows: Vec<String>,
+    servers: usize,
+    /// Apache's latest maximum: reads, writes.
+    maxima: BTreeMap<&'static str, f64>,
+}
+
+impl Comparison {
+    /// Whether a row, or one of those whose names begin so, was chosen.
+    pub fn wants(&self, name: &str) -> bool {
+        self.rows.is_empty()
+            || self.rows.iter().any(|row| row.starts_with(name) || name.starts_with(row.as_str()))
+    }
+
+    /// A name for the data of another server.
+    pub fn fresh(&mut self, what: &str) -> String {
+        self.servers += 1;
+        format!("{what}-{}", self.servers)
+    }
+
+    /// Removes the data of a server that has ended.
+    pub fn remove(&self, side: Side, name: &str) {
+        // What is left over is removed with the whole directory.
+        let _ = std::fs::remove_dir_all(self.place.dir.join(side.name()).join(name));
+    }
+
+    /// A load on a server.
+    pub fn options(&self, workload: Workload, server: &Server) -> Options {
+        let mut options = Options::new(workload, server.address());
+        options.pid = Some(server.pid());
+        options.duration = self.duration_s;
+        options
+    }
+
+    /// Remembers what Apache can do.
+    pub fn note_maximum(&mut self, side: Side, workload: Workload, per_second: f64) {
+        if side == Side::Apache {
+            self.maxima.insert(maximum_name(workload), per_second);
+        }
+    }
+
+    /// Whether Apache has been measured.
+    pub fn has_maximum(&self, workload: Workload) -> bool {
+        self.maxima.contains_key(maximum_name(workload))
+    }
+
+    /// Half of what Apache can do.
+    pub fn half_maximum(&self, workload: Workload) -> f64 {
+        self.maxima[maximum_name(workload)] / 2.0
+    }
+}
+
+fn maximum_name(workload: Workload) -> &'static str {
+    if workload == Workload::Get { "reads" } else { "writes" }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.rows == "list" {
+        for row in ROWS {
+            println!("{:<22}{}", row.name, row.title);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let (rounds, duration_s, warm_up_s, znodes) = if arguments.quick {
+        (1, 2.0, 3.0, 50_000)
+    } else {
+        (arguments.rounds, arguments.duration, arguments.warm_up, 1_000_000)
+    };
+    let rows = arguments.rows.split(',').filter(|row| !row.is_empty()).map(str::to_owned);
+    let mut comparison = Comparison {
+        place: Place {
+            apache: arguments.apache,
+            oxikeeper: arguments.oxikeeper,
+            dir: arguments.dir,
+        },
+        figures: Figures::default(),
+        duration_s,
+        warm_up_s,
+        znodes,
+        rows: rows.collect(),
+        servers: 0,
+        maxima: BTreeMap::new(),
+    };
+    let mut code = ExitCode::SUCCESS;
+    for number in 1..=rounds {
+        eprintln!("round {number} of {rounds}");
+        if let Err(error) = round(&mut comparison) {
+            let cause = error.source().map_or(String::new(), |source| format!(": {source}"));
+            eprintln!("compare: {error}{cause}");
+            code = ExitCode::FAILURE;
+            break;
+        }
+    }
+    print!("{}", comparison.figures.markdown());
+    code
+}
+
+fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
+    load::round(comparison)?;
+    sessions::round(comparison)?;
+    filled::round(comparison)
+}

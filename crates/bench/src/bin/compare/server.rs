@@ -1,0 +1,174 @@
+//! The two servers under comparison, as processes.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oxikeeper_bench::BenchError;
+use oxikeeper_bench::client::Client;
+use oxikeeper_bench::process::usage;
+
+/// Whose server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Apache ZooKeeper 3.9.5 on JDK 17, G1, `-Xmx3g`.
+    Apache,
+    /// Ours.
+    Ours,
+}
+
+impl Side {
+    /// Apache first: its maximum sets the rate of the open loops.
+    pub const BOTH: [Side; 2] = [Side::Apache, Side::Ours];
+
+    /// For people and for directories.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Side::Apache => "apache",
+            Side::Ours => "oxikeeper",
+        }
+    }
+}
+
+/// Where programs and data are.
+pub struct Place {
+    /// Runs Apache on a configuration: `interop/apache`.
+    pub apache: PathBuf,
+    /// Our binary.
+    pub oxikeeper: PathBuf,
+    /// Below here everything is written; also the ids of the processes, for whoever cleans up.
+    pub dir: PathBuf,
+}
+
+/// How long a start may take.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+/// Between two attempts to connect.
+const ATTEMPT: Duration = Duration::from_millis(1);
+
+/// A server that runs until it is dropped.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    dir: PathBuf,
+    /// From the start of the process until it had made a session.
+    pub start: Duration,
+}
+
+impl Server {
+    /// Starts a server on the data in `name` below the place, which may be there already.
+    ///
+    /// # Errors
+    /// If it does not serve.
+    pub fn start(
+        place: &Place,
+        side: Side,
+        name: &str,
+        settings: &str,
+    ) -> Result<Server, BenchError> {
+        let failed = BenchError::system("cannot start a server");
+        let dir = place.dir.join(side.name()).join(name);
+        fs::create_dir_all(&dir).map_err(&failed)?;
+        let address = free_address().map_err(&failed)?;
+        let config = dir.join("zoo.cfg");
+        let text = format!(
+            "tickTime=2000\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n\
+             maxClientCnxns=0\n4lw.commands.whitelist=*\nadmin.enableServer=false\n{settings}\n",
+            dir.join("data").display(),
+            address.port(),
+        );
+        fs::write(&config, text).map_err(&failed)?;
+        let log = fs::File::create(dir.join("log")).map_err(&failed)?;
+        let mut command = match side {
+            Side::Apache => Command::new(&place.apache),
+            Side::Ours => Command::new(&place.oxikeeper),
+        };
+        match side {
+            Side::Apache => command.arg(&config).env("APACHE_HEAP", "3g").env("APACHE_GC", "G1"),
+            Side::Ours => command.arg("serve").arg(&config),
+        };
+        let output = log.try_clone().map_err(&failed)?;
+        command.stdin(Stdio::null()).stdout(output).stderr(log);
+        let began = Instant::now();
+        let child = command.spawn().map_err(&failed)?;
+        note_process(place, child.id()).map_err(&failed)?;
+        let mut server = Server { child, address, dir, start: Duration::ZERO };
+        while !server.makes_sessions() {
+            let ended = server.child.try_wait().map_err(&failed)?;
+            if ended.is_some() || began.elapsed() > START_PATIENCE {
+                let log = fs::read_to_string(server.dir.join("log")).unwrap_or_default();
+                return Err(failed(io::Error::other(format!("{}: {log}", side.name()))));
+            }
+            thread::sleep(ATTEMPT);
+        }
+        server.start = began.elapsed();
+        Ok(server)
+    }
+
+    fn makes_sessions(&self) -> bool {
+        // A handshake is a write: whoever answers it serves.
+        TcpStream::connect(self.address).is_ok() && Client::connect(self.address).is_ok()
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn rss(&self) -> Result<u64, BenchError> {
+        Ok(usage(self.pid())?.rss)
+    }
+
+    /// Names and sizes of the snapshots, unfinished ones included.
+    pub fn snapshots(&self) -> Vec<(String, u64)> {
+        snapshots(&self.version_dir())
+    }
+
+    /// Where its files are.
+    pub fn version_dir(&self) -> PathBuf {
+        self.dir.join("data").join("version-2")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; both ways it is reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Names and sizes of the snapshots in a directory, unfinished ones included.
+pub fn snapshots(dir: &Path) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<(String, u64)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let size = entry.metadata().ok()?.len();
+            name.contains("snapshot.").then_some((name, size))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn note_process(place: &Place, pid: u32) -> io::Result<()> {
+    let path = place.dir.join("pids");
+    writeln!(fs::OpenOptions::new().create(true).append(true).open(path)?, "{pid}")
+}

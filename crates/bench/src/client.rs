@@ -18,8 +18,9 @@ use crate::error::BenchError;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Requests sent before their answers are awaited.
 const WINDOW: usize = 256;
-/// Handshakes in flight at once.
-const HANDSHAKES: usize = 128;
+/// Handshakes in flight at once: fewer than servers keep waiting to be accepted (Apache 50), beyond
+/// which the kernel tries again only after a second.
+const HANDSHAKES: usize = 32;
 
 /// The address of `host:port`.
 ///
@@ -48,7 +49,7 @@ pub fn connect_all(
     while streams.len() < count {
         let begun = streams.len();
         for _ in 0..HANDSHAKES.min(count - begun) {
-            streams.push(begin_handshake(address, timeout_ms)?);
+            streams.push(begin_handshake(address, timeout_ms, PATIENCE)?);
         }
         for stream in &mut streams[begun..] {
             end_handshake(stream)?;
@@ -57,11 +58,15 @@ pub fn connect_all(
     Ok(streams)
 }
 
-fn begin_handshake(address: SocketAddr, timeout_ms: i32) -> Result<TcpStream, BenchError> {
+fn begin_handshake(
+    address: SocketAddr,
+    timeout_ms: i32,
+    patience: Duration,
+) -> Result<TcpStream, BenchError> {
     let failed = |source| BenchError::Connect { address, source };
     let mut stream = TcpStream::connect(address).map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.set_read_timeout(Some(patience)).map_err(failed)?;
     let request = ConnectRequest {
         protocol_version: 0,
         last_zxid_seen: Zxid::ZERO,
@@ -93,6 +98,22 @@ fn read_frame(stream: &mut TcpStream) -> Result<Vec<u8>, BenchError> {
     let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
     stream.read_exact(&mut frame).map_err(&failed)?;
     Ok(frame)
+}
+
+/// Whether the server makes a session within `patience`; nothing stays of the attempt but the session.
+pub fn makes_sessions(address: SocketAddr, patience: Duration) -> bool {
+    begin_handshake(address, 4000, patience)
+        .is_ok_and(|mut stream| end_handshake(&mut stream).is_ok())
+}
+
+/// The answer to a four-letter word; nothing if there is none in time.
+pub fn four_letter_word(address: SocketAddr, word: &str, patience: Duration) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
+    stream.write_all(word.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// A connection that waits for answers.

@@ -47,7 +47,8 @@ pub fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
 
 fn fill(comparison: &mut Comparison, side: Side, name: &str) -> Result<(), BenchError> {
     let server = Server::start(&comparison.place, side, name, "")?;
-    // Until the session that found it serving is gone, and the collector of a JVM is idle.
+    comparison.warm_up(&server)?;
+    // Above the warmed-up state, so that a JVM's garbage of warming up is not taken for znodes.
     thread::sleep(Duration::from_secs(1));
     let empty = server.rss()?;
     let mut options = comparison.options(Workload::Fill, &server);

@@ -37,11 +37,7 @@ pub fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
 }
 
 fn loads(comparison: &mut Comparison, side: Side, server: &Server) -> Result<(), BenchError> {
-    let mut warm_up = comparison.options(Workload::Mixed, server);
-    (warm_up.pipeline, warm_up.warm_up) = (16, Some(0.0));
-    warm_up.duration = comparison.warm_up_s;
-    warm_up.writes = 30;
-    oxikeeper_bench::run(&warm_up)?;
+    comparison.warm_up(server)?;
     let figures = |comparison: &mut Comparison, rows: &[(&'static str, f64)]| {
         for (name, value) in rows {
             comparison.figures.add(side, name, *value);

@@ -93,6 +93,17 @@ impl Comparison {
         options
     }
 
+    /// Reads and writes for a while, so that a just-in-time compiler has done its work.
+    ///
+    /// # Errors
+    /// As [`oxikeeper_bench::run`].
+    pub fn warm_up(&self, server: &Server) -> Result<(), BenchError> {
+        let mut options = self.options(Workload::Mixed, server);
+        (options.pipeline, options.writes) = (16, 30);
+        (options.warm_up, options.duration) = (Some(0.0), self.warm_up_s);
+        oxikeeper_bench::run(&options).map(|_| ())
+    }
+
     /// Remembers what Apache can do.
     pub fn note_maximum(&mut self, side: Side, workload: Workload, per_second: f64) {
         if side == Side::Apache {

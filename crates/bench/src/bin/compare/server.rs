@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use oxikeeper_bench::BenchError;
-use oxikeeper_bench::client::Client;
+use oxikeeper_bench::client::{four_letter_word, makes_sessions};
 use oxikeeper_bench::process::usage;
 
 /// Whose server.
@@ -46,6 +46,8 @@ pub struct Place {
 
 /// How long a start may take.
 const START_PATIENCE: Duration = Duration::from_secs(120);
+/// How long an attempt may take.
+const ATTEMPT_PATIENCE: Duration = Duration::from_millis(500);
 /// Between two attempts to connect.
 const ATTEMPT: Duration = Duration::from_millis(1);
 
@@ -96,7 +98,7 @@ impl Server {
         let child = command.spawn().map_err(&failed)?;
         note_process(place, child.id()).map_err(&failed)?;
         let mut server = Server { child, address, dir, start: Duration::ZERO };
-        while !server.makes_sessions() {
+        while !server.serves() {
             let ended = server.child.try_wait().map_err(&failed)?;
             if ended.is_some() || began.elapsed() > START_PATIENCE {
                 let log = fs::read_to_string(server.dir.join("log")).unwrap_or_default();
@@ -108,9 +110,12 @@ impl Server {
         Ok(server)
     }
 
-    fn makes_sessions(&self) -> bool {
-        // A handshake is a write: whoever answers it serves.
-        TcpStream::connect(self.address).is_ok() && Client::connect(self.address).is_ok()
+    /// It says that it serves, and it makes a session: a handshake is a write. An attempt that comes
+    /// too early is never answered by Apache, so the word comes first.
+    fn serves(&self) -> bool {
+        let word = four_letter_word(self.address, "srvr", ATTEMPT_PATIENCE);
+        word.is_some_and(|text| text.contains("Mode:"))
+            && makes_sessions(self.address, ATTEMPT_PATIENCE)
     }
 
     /// `host:port`.

@@ -18,7 +18,7 @@ mod prep;
 mod reaper;
 mod sessions;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use oxikeeper_proto::reply::{ReplyHeader, frame};
@@ -117,6 +117,10 @@ pub struct Core {
     pending: VecDeque<Pending>,
     /// Mail that does not wait for a transaction.
     immediate: Vec<(FrontId, Mail)>,
+    /// Answers that wait for nobody: those of the time when the log is full.
+    answers: Vec<(Origin, Answer)>,
+    /// While the log is full, the connections of which something is pending.
+    stuck: BTreeSet<ConnRef>,
     reaper: Reaper,
     snapshots: SnapshotTrigger,
     log_full: bool,
@@ -170,6 +174,8 @@ impl Core {
             batches: VecDeque::new(),
             pending: VecDeque::new(),
             immediate: Vec::new(),
+            answers: Vec::new(),
+            stuck: BTreeSet::new(),
             reaper: Reaper::new(&config, now),
             snapshots,
             log_full: false,
@@ -209,7 +215,7 @@ impl Core {
                 let rest = std::time::Duration::from_millis(took_ms) * SNAPSHOT_REST_FACTOR;
                 self.snapshots.not_before = self.now.after(rest);
             }
-            Input::LogFull(full) => self.log_full = full,
+            Input::LogFull(full) => self.on_log_full(full),
         }
     }
 
@@ -226,7 +232,10 @@ impl Core {
 
     /// True if [`apply`](Self::apply) has something to do.
     pub fn has_work_to_apply(&self) -> bool {
-        !self.immediate.is_empty() || self.is_next_ready() || self.may_start_snapshot()
+        !self.immediate.is_empty()
+            || !self.answers.is_empty()
+            || self.is_next_ready()
+            || self.may_start_snapshot()
     }
 
     fn is_next_ready(&self) -> bool {
@@ -409,8 +418,24 @@ impl Core {
         self.pending.push_back(Pending::Txn { zxid, origin });
     }
 
+    /// Answers at this place in the order: behind everything that was taken before. What is behind
+    /// a full log may wait for long, and only the own connection's order is owed: there, who has
+    /// nothing pending is answered at once.
     fn answer(&mut self, origin: Origin, answer: Answer) {
-        self.pending.push_back(Pending::Answer { origin, answer });
+        if self.log_full && !self.stuck.contains(&origin.conn) {
+            self.answers.push((origin, answer));
+        } else {
+            self.pending.push_back(Pending::Answer { origin, answer });
+        }
+    }
+
+    fn on_log_full(&mut self, full: bool) {
+        self.log_full = full;
+        let origins = self.pending.iter().filter_map(|pending| match pending {
+            Pending::Txn { origin, .. } => origin.map(|origin| origin.conn),
+            Pending::Answer { origin, .. } => Some(origin.conn),
+        });
+        self.stuck = if full { origins.collect() } else { BTreeSet::new() };
     }
 
     /// Begins to close a session, on request or because it expired.

@@ -4,7 +4,7 @@ mod support;
 
 use oxikeeper_node::core::Input;
 use oxikeeper_proto::OpCode;
-use support::{Server, connect, create, read};
+use support::{Server, connect, create, read, request};
 
 fn set_full(server: &mut Server, full: bool) {
     server.core.step(Input::LogFull(full), &server.tree);
@@ -53,4 +53,35 @@ fn writes_are_refused_and_reads_go_on() {
     assert_eq!(server.ask(client, OpCode::Exists, &read("/", false)).err, 0);
     set_full(&mut server, false);
     assert_eq!(server.ask(client, OpCode::Create, &create("/a", 0)).err, 0);
+}
+
+/// What the log has no room for waits, and with it what its own connections ask. Nobody else does.
+#[test]
+fn refusals_do_not_wait_behind_what_the_log_has_no_room_for() {
+    let mut server = Server::new(2);
+    let (stuck, other) = (server.client(0), server.client(1));
+    server.log_stalls = true;
+    server.send(stuck, &request(1, OpCode::Create.to_wire(), &create("/a", 0)));
+    set_full(&mut server, true);
+    assert_eq!(server.ask(other, OpCode::Create, &create("/b", 0)).err, -7);
+    assert_eq!(server.ask(other, OpCode::Exists, &read("/a", false)).err, -101);
+    assert_eq!(server.ask(other, OpCode::Sync, &path("/")).err, 0);
+    server.send(stuck, &request(2, OpCode::Create.to_wire(), &create("/c", 0)));
+    server.send(stuck, &request(3, OpCode::Sync.to_wire(), &path("/")));
+    server.settle();
+    assert!(server.replies(stuck).is_empty(), "its first request is not answered yet");
+    server.log_stalls = false;
+    set_full(&mut server, false);
+    let replies: Vec<(i32, i32)> =
+        server.replies(stuck).iter().map(|reply| (reply.xid, reply.err)).collect();
+    assert_eq!(replies, [(1, 0), (2, -7), (3, 0)]);
+    assert_eq!(server.ask(other, OpCode::Create, &create("/b", 0)).err, 0);
+    assert_eq!(server.ask(stuck, OpCode::Create, &create("/c", 0)).err, 0);
+}
+
+/// The body of a sync.
+fn path(path: &str) -> Vec<u8> {
+    let mut body = read(path, false);
+    body.pop();
+    body
 }

@@ -86,8 +86,9 @@ impl<D: Disk> LogWriter<D> {
         &mut self,
         full: &StorageError,
     ) -> Result<oxikeeper_storage::SyncStats, StorageError> {
-        error!("{full}");
+        // First the Core, then the word about it: whoever has read it meets refusals.
         self.shared.run_core([Input::LogFull(true)], Runner::LogWriter);
+        error!("{full}");
         loop {
             thread::sleep(FULL_RETRY);
             match self.log.sync() {

@@ -64,6 +64,9 @@ impl Core {
         for (front, item) in self.immediate.drain(..) {
             outgoing.batches[usize::from(front.0)].items.push(item);
         }
+        for (origin, answer) in self.answers.drain(..) {
+            answer_now(&origin, &answer, tree.last_zxid(), &mut outgoing);
+        }
         for _ in 0..TXNS_PER_HOLD {
             if !self.is_next_ready() {
                 break;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::PATIENCE;
 use crate::support::client::Client;
 use crate::support::process::{Home, Server, run};
 
@@ -126,7 +127,7 @@ fn mend(refusal: &str) {
     let command = words.replacen("oxikeeper", "\"$0\"", 1);
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &command, crate::support::process::OXIKEEPER]);
-    let ended = crate::support::process::run_command(&mut shell);
+    let ended = crate::support::process::run_command(&mut shell, PATIENCE);
     assert_eq!(ended.code, Some(0), "{words}: {ended:?}");
     assert!(ended.stdout.contains("cut "), "{words}: {}", ended.stdout);
     assert!(ended.stdout.contains("set aside: "), "{words}: {}", ended.stdout);

@@ -25,6 +25,7 @@ pub mod op {
 pub mod code {
     pub const MARSHALLING: i32 = -5;
     pub const UNIMPLEMENTED: i32 = -6;
+    pub const OPERATION_TIMEOUT: i32 = -7;
     pub const NO_NODE: i32 = -101;
     pub const NODE_EXISTS: i32 = -110;
 }

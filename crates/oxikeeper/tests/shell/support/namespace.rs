@@ -5,6 +5,7 @@
 
 use std::process::Command;
 
+use super::PATIENCE;
 use super::process::run_command;
 
 /// Which namespace a test needs.
@@ -41,7 +42,8 @@ pub fn inside(namespace: Namespace, name: &str, body: impl FnOnce()) {
     let exe = std::env::current_exe().expect("a running test has a path");
     command.args(["sh", "-c", &format!("{set_up}exec \"$@\""), "sh"]).arg(exe);
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "yes");
-    let ended = run_command(&mut command);
+    // The inner run has deadlines of its own, and takes its server along when it fails.
+    let ended = run_command(&mut command, 10 * PATIENCE);
     assert_eq!(
         ended.code,
         Some(0),

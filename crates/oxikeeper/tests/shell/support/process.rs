@@ -229,20 +229,20 @@ pub struct Ended {
 pub fn run(arguments: &[&str], dir: &Path) -> Ended {
     let mut command = Command::new(OXIKEEPER);
     command.args(arguments).current_dir(dir);
-    run_command(&mut command)
+    run_command(&mut command, PATIENCE)
 }
 
 /// Runs a command until it ends.
 ///
 /// # Panics
 /// If it does not end in time.
-pub fn run_command(command: &mut Command) -> Ended {
+pub fn run_command(command: &mut Command, patience: Duration) -> Ended {
     let mut out = tempfile::tempfile().expect("a temporary file");
     let mut err = tempfile::tempfile().expect("a temporary file");
     let stdout = out.try_clone().expect("another handle");
     let stderr = err.try_clone().expect("another handle");
     let mut child = clean(command).stdout(stdout).stderr(stderr).spawn().expect("it runs");
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.try_wait().expect("its child can be asked") {
             break status;
@@ -250,7 +250,7 @@ pub fn run_command(command: &mut Command) -> Ended {
         if std::time::Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{command:?} does not end: {}", read(&mut err));
+            panic!("{command:?} does not end: {} {}", read(&mut out), read(&mut err));
         }
         std::thread::sleep(Duration::from_millis(5));
     };

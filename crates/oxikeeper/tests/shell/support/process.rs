@@ -23,6 +23,8 @@ pub struct Home {
     settings: String,
     /// A shell command that runs the server as `"$@"`; empty for none.
     wrapper: String,
+    /// Standard error is a pipe without a reader.
+    log_is_lost: bool,
 }
 
 impl Home {
@@ -31,7 +33,8 @@ impl Home {
     /// flags.
     pub fn new(settings: &str) -> Home {
         let dir = TempDir::new().expect("a temporary directory");
-        Home { dir, port: free_port(), settings: settings.to_owned(), wrapper: String::new() }
+        let (settings, wrapper) = (settings.to_owned(), String::new());
+        Home { dir, port: free_port(), settings, wrapper, log_is_lost: false }
     }
 
     /// With other settings.
@@ -43,6 +46,12 @@ impl Home {
     /// Has a shell run the server: `script` ends with `exec "$@"`.
     pub fn wrapped(mut self, script: &str) -> Home {
         script.clone_into(&mut self.wrapper);
+        self
+    }
+
+    /// The server's log goes into a pipe that nobody reads.
+    pub fn with_nobody_to_read_its_log(mut self) -> Home {
+        self.log_is_lost = true;
         self
     }
 
@@ -89,7 +98,12 @@ impl Home {
     /// # Panics
     /// If it does not come to that.
     pub fn start_with(self, arguments: &[String]) -> Server {
-        let log = File::create(self.path("stderr")).expect("a file for its log");
+        let log = if self.log_is_lost {
+            let (_, writer) = std::io::pipe().expect("a pipe");
+            Stdio::from(writer)
+        } else {
+            Stdio::from(File::create(self.path("stderr")).expect("a file for its log"))
+        };
         let mut command = if self.wrapper.is_empty() {
             Command::new(OXIKEEPER)
         } else {

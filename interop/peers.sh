@@ -2,7 +2,7 @@
 # Fetches the foreign programs that the tests run against, by the ordinary package managers:
 #
 #   apt  a JDK, Python with venv, Node and npm where they are missing; Debian's ZooKeeper 3.8.0
-#        (jars and zkCli.sh), its C client cli_mt. Needs root (or sudo without a password). The
+#        (jars and zkCli.sh), its C client cli_mt; valgrind and strace. Needs root (or sudo without a password). The
 #        packages chosen start no service.
 #   pip  Apache ZooKeeper 3.9.5 and Curator 5.9, which PySpark 4.3.0 carries in its source package:
 #        about 456 MB are downloaded once, 20 MB are kept, each jar checked against jars.sha256.
@@ -48,6 +48,8 @@ peer_apt() {
     [ -f "$ZK380_JAR" ] && [ -x "$ZKCLI_380" ] || wanted+=(zookeeper)
     [ -f /usr/share/java/slf4j-simple.jar ] || wanted+=(libslf4j-java)
     [ -x "$CLI_MT" ] || wanted+=(zookeeper-bin)
+    command -v valgrind >/dev/null || wanted+=(valgrind)
+    command -v strace >/dev/null || wanted+=(strace)
     [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
     need_380
     [ -x "$CLI_MT" ] || die "apt installed no $CLI_MT"

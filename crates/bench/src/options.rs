@@ -92,6 +92,10 @@ pub struct Options {
     /// Process id of the server, if it runs here: its processor time and memory are reported.
     #[arg(long)]
     pub pid: Option<u32>,
+    /// Seconds between the last reply and the look at the server's memory, in which it may give back
+    /// what it needed for the load: 2 for watches, else 0.
+    #[arg(long)]
+    pub settle: Option<f64>,
     /// Session timeout to ask for, milliseconds.
     #[arg(long, default_value_t = 30_000)]
     pub session_timeout: i32,
@@ -123,6 +127,7 @@ impl Options {
             no_setup: false,
             clean: false,
             pid: None,
+            settle: None,
             session_timeout: 30_000,
             json: false,
         }
@@ -155,6 +160,12 @@ impl Options {
         Duration::from_secs_f64(self.warm_up.unwrap_or(default))
     }
 
+    /// Time between the last reply and the look at the server's memory.
+    pub fn settle(&self) -> Duration {
+        let default = if self.workload == Workload::Watches { 2.0 } else { 0.0 };
+        Duration::from_secs_f64(self.settle.unwrap_or(default))
+    }
+
     /// What makes no sense is refused before anything happens.
     ///
     /// # Errors
@@ -173,8 +184,12 @@ impl Options {
             "--batch is between 1 and 1000"
         } else if self.rate.is_some_and(|rate| !finite(rate) || rate <= 0.0) {
             "--rate is above 0"
-        } else if !finite(self.duration) || self.warm_up.is_some_and(|seconds| !finite(seconds)) {
-            "--duration and --warm-up are seconds"
+        } else if ![Some(self.duration), self.warm_up, self.settle]
+            .into_iter()
+            .flatten()
+            .all(finite)
+        {
+            "--duration, --warm-up and --settle are seconds"
         } else if !self.root.starts_with('/') || (self.root.len() > 1 && self.root.ends_with('/')) {
             "--root is the path of a node"
         } else if self.clean && self.root == "/" {

@@ -127,6 +127,7 @@ fn measure(options: &Options, address: SocketAddr, fresh: &str) -> Result<Report
             None => merged = Some(recorder),
         }
     }
+    thread::sleep(options.settle());
     let after = match after {
         Some(after) => after,
         None => look()?,

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use oxikeeper_bench::BenchError;
 use oxikeeper_bench::client::{four_letter_word, makes_sessions};
 use oxikeeper_bench::process::usage;
@@ -35,13 +36,32 @@ impl Side {
 }
 
 /// Where programs and data are.
+#[derive(Args)]
 pub struct Place {
-    /// Runs Apache on a configuration: `interop/apache`.
+    /// Runs Apache on a configuration.
+    #[arg(long, default_value = "interop/apache")]
     pub apache: PathBuf,
-    /// Our binary.
+    /// Our binary, a release build.
+    #[arg(long)]
     pub oxikeeper: PathBuf,
-    /// Below here everything is written; also the ids of the processes, for whoever cleans up.
+    /// Below here everything is written, also the ids of the processes, for whoever cleans up. On the
+    /// disk that counts.
+    #[arg(long)]
     pub dir: PathBuf,
+    /// A program, with its arguments, that runs our binary.
+    #[arg(skip)]
+    pub under: Vec<String>,
+}
+
+impl Place {
+    fn ours(&self) -> Command {
+        let Some((program, arguments)) = self.under.split_first() else {
+            return Command::new(&self.oxikeeper);
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&self.oxikeeper);
+        command
+    }
 }
 
 /// How long a start may take.
@@ -86,7 +106,7 @@ impl Server {
         let log = fs::File::create(dir.join("log")).map_err(&failed)?;
         let mut command = match side {
             Side::Apache => Command::new(&place.apache),
-            Side::Ours => Command::new(&place.oxikeeper),
+            Side::Ours => place.ours(),
         };
         match side {
             Side::Apache => command.arg(&config).env("APACHE_HEAP", "3g").env("APACHE_GC", "G1"),
@@ -134,6 +154,19 @@ impl Server {
     /// If the process is gone.
     pub fn rss(&self) -> Result<u64, BenchError> {
         Ok(usage(self.pid())?.rss)
+    }
+
+    /// Asks it to end, and waits until it has; what it wrote to standard output and error.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn end(mut self) -> Result<String, BenchError> {
+        let failed = BenchError::system("cannot end a server");
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)
+            .map_err(|error| failed(error.into()))?;
+        self.child.wait().map_err(&failed)?;
+        fs::read_to_string(self.dir.join("log")).map_err(&failed)
     }
 
     /// Names and sizes of the snapshots, unfinished ones included.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use oxikeeper_bench::recorder::histogram;
 use oxikeeper_bench::{BenchError, Options, Report, Workload};
 
-use crate::Comparison;
+use crate::compare::Comparison;
 use crate::load::checked;
 use crate::server::{Server, Side, snapshots};
 
@@ -29,7 +29,7 @@ pub fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
         return Ok(());
     }
     let name = comparison.fresh("filled");
-    for side in Side::BOTH {
+    for &side in comparison.sides {
         fill(comparison, side, &name)?;
         if comparison.wants("memory-watch") || comparison.wants("start-million") {
             watches(comparison, side, &name, false)?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use oxikeeper_bench::{BenchError, Workload};
 
-use crate::Comparison;
-use crate::server::{Server, Side};
+use crate::compare::Comparison;
+use crate::server::Server;
 
 const SESSIONS: usize = 10_000;
 
@@ -14,7 +14,7 @@ pub fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
     if !comparison.wants("memory-session") {
         return Ok(());
     }
-    for side in Side::BOTH {
+    for &side in comparison.sides {
         let name = comparison.fresh("sessions");
         let server = Server::start(&comparison.place, side, &name, "")?;
         std::thread::sleep(Duration::from_secs(1));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oxikeeper_bench::{BenchError, Options, Report, Workload};
 
-use crate::Comparison;
+use crate::compare::Comparison;
 use crate::disk;
 use crate::server::{Server, Side};
 use crate::syscalls;
@@ -20,7 +20,7 @@ pub fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
     if !is_loaded && !comparison.wants("memory-idle") && !comparison.wants("start-empty") {
         return Ok(());
     }
-    for side in Side::BOTH {
+    for &side in comparison.sides {
         let name = comparison.fresh("load");
         let server = Server::start(&comparison.place, side, &name, "")?;
         comparison.figures.add(side, "start-empty", server.start.as_secs_f64() * 1e3);

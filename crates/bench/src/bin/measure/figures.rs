@@ -74,6 +74,13 @@ pub const ROWS: &[Row] = &[
     row("start-empty", "start to serving, empty", "ms", AtMost(50.0)),
     row("start-million", "start to serving, a million znodes", "ms", AtMost(1500.0)),
     row("syscalls-read", "system calls per getData, 10 x 1", "", AtMost(2.2)),
+    row("instructions-read", "instructions of the process per getData, 1 x 16", "", AtMost(2200.0)),
+    row(
+        "instructions-write",
+        "instructions of the process per setData, 1 x 16",
+        "",
+        AtMost(9000.0),
+    ),
 ];
 
 /// Figures of all rounds.
@@ -95,6 +102,14 @@ impl Figures {
         let mut values = self.values.get(&(name, side.name()))?.clone();
         values.sort_by(f64::total_cmp);
         values.get((values.len() - 1) / 2).copied()
+    }
+
+    /// What came out for the rows that were measured on this side, and whether it is as wanted.
+    pub fn verdicts(&self, side: Side) -> impl Iterator<Item = (&'static Row, f64, Option<bool>)> {
+        ROWS.iter().filter_map(move |row| {
+            let value = self.median(side, row.name)?;
+            Some((row, value, holds(row.wanted, Some(value), None)))
+        })
     }
 
     /// The table.
@@ -139,7 +154,8 @@ fn holds(wanted: Wanted, ours: Option<f64>, ratio: Option<f64>) -> Option<bool> 
     })
 }
 
-fn wanted(row: &Row) -> String {
+/// The bound, for people.
+pub fn wanted(row: &Row) -> String {
     match row.wanted {
         RatioAtLeast(bound) => format!("at least {}x", short(bound)),
         RatioAtMost(bound) => format!("at most {}x", short(bound)),
@@ -149,7 +165,8 @@ fn wanted(row: &Row) -> String {
     }
 }
 
-fn number(value: f64, unit: &str) -> String {
+/// A figure with its unit, for people.
+pub fn number(value: f64, unit: &str) -> String {
     let spaced =
         if unit.is_empty() || unit.starts_with('/') { unit.to_owned() } else { format!(" {unit}") };
     format!("{}{spaced}", short(value))

@@ -1,27 +1,18 @@
 //! Apache ZooKeeper 3.9.5 and ours, alternately, and a table of medians and ratios: `bench/compare`.
 
-mod disk;
-mod figures;
-mod filled;
-mod load;
-mod server;
-mod sessions;
-mod syscalls;
-
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Args;
 use oxikeeper_bench::{BenchError, Options, Workload};
 
 use crate::figures::{Figures, ROWS};
 use crate::server::{Place, Server, Side};
+use crate::{filled, load, sessions};
 
-/// Compares Apache ZooKeeper 3.9.5 (JDK 17, G1, -Xmx3g, default settings) with Oxikeeper.
-#[derive(Parser)]
-struct Arguments {
+/// Options of the comparison.
+#[derive(Args)]
+pub struct Arguments {
     /// Rows to measure, by the beginnings of their names, comma separated; `list` lists them.
     #[arg(long, default_value = "")]
     rows: String,
@@ -37,15 +28,8 @@ struct Arguments {
     /// Seconds of warming up, for the just-in-time compiler.
     #[arg(long, default_value_t = 20.0)]
     warm_up: f64,
-    /// Runs Apache on a configuration.
-    #[arg(long, default_value = "interop/apache")]
-    apache: PathBuf,
-    /// Our binary, a release build.
-    #[arg(long)]
-    oxikeeper: PathBuf,
-    /// A directory for data, on the disk that counts.
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// What is measured, and what came out so far.
@@ -60,6 +44,8 @@ pub struct Comparison {
     pub warm_up_s: f64,
     /// Nodes of a filled tree.
     pub znodes: u64,
+    /// Whose servers, in this order.
+    pub sides: &'static [Side],
     rows: Vec<String>,
     servers: usize,
     /// Apache's latest maximum: reads, writes.
@@ -67,10 +53,30 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Nothing measured yet. Rows are chosen by the beginnings of their names; none means all.
+    pub fn new(place: Place, sides: &'static [Side], rows: &str) -> Comparison {
+        Comparison {
+            place,
+            figures: Figures::default(),
+            duration_s: 5.0,
+            warm_up_s: 0.0,
+            znodes: 1_000_000,
+            sides,
+            rows: rows.split(',').filter(|row| !row.is_empty()).map(str::to_owned).collect(),
+            servers: 0,
+            maxima: BTreeMap::new(),
+        }
+    }
+
     /// Whether a row, or one of those whose names begin so, was chosen.
     pub fn wants(&self, name: &str) -> bool {
         self.rows.is_empty()
             || self.rows.iter().any(|row| row.starts_with(name) || name.starts_with(row.as_str()))
+    }
+
+    /// Whether this very row was chosen.
+    pub fn chose(&self, name: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|row| name.starts_with(row.as_str()))
     }
 
     /// A name for the data of another server.
@@ -98,10 +104,23 @@ impl Comparison {
     /// # Errors
     /// As [`oxikeeper_bench::run`].
     pub fn warm_up(&self, server: &Server) -> Result<(), BenchError> {
+        if self.warm_up_s == 0.0 {
+            return Ok(());
+        }
         let mut options = self.options(Workload::Mixed, server);
         (options.pipeline, options.writes) = (16, 30);
         (options.warm_up, options.duration) = (Some(0.0), self.warm_up_s);
         oxikeeper_bench::run(&options).map(|_| ())
+    }
+
+    /// Everything once.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being measured.
+    pub fn round(&mut self) -> Result<(), BenchError> {
+        load::round(self)?;
+        sessions::round(self)?;
+        filled::round(self)
     }
 
     /// Remembers what Apache can do.
@@ -126,50 +145,31 @@ fn maximum_name(workload: Workload) -> &'static str {
     if workload == Workload::Get { "reads" } else { "writes" }
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+/// Measures and prints.
+pub fn main(arguments: Arguments) -> ExitCode {
     if arguments.rows == "list" {
         for row in ROWS {
             println!("{:<22}{}", row.name, row.title);
         }
         return ExitCode::SUCCESS;
     }
-    let (rounds, duration_s, warm_up_s, znodes) = if arguments.quick {
-        (1, 2.0, 3.0, 50_000)
-    } else {
-        (arguments.rounds, arguments.duration, arguments.warm_up, 1_000_000)
-    };
-    let rows = arguments.rows.split(',').filter(|row| !row.is_empty()).map(str::to_owned);
-    let mut comparison = Comparison {
-        place: Place {
-            apache: arguments.apache,
-            oxikeeper: arguments.oxikeeper,
-            dir: arguments.dir,
-        },
-        figures: Figures::default(),
-        duration_s,
-        warm_up_s,
-        znodes,
-        rows: rows.collect(),
-        servers: 0,
-        maxima: BTreeMap::new(),
-    };
+    let mut comparison = Comparison::new(arguments.place, &Side::BOTH, &arguments.rows);
+    comparison.duration_s = arguments.duration;
+    comparison.warm_up_s = arguments.warm_up;
+    let mut rounds = arguments.rounds;
+    if arguments.quick {
+        (comparison.duration_s, comparison.warm_up_s, comparison.znodes) = (2.0, 3.0, 50_000);
+        rounds = 1;
+    }
     let mut code = ExitCode::SUCCESS;
     for number in 1..=rounds {
         eprintln!("round {number} of {rounds}");
-        if let Err(error) = round(&mut comparison) {
-            let cause = error.source().map_or(String::new(), |source| format!(": {source}"));
-            eprintln!("compare: {error}{cause}");
+        if let Err(error) = comparison.round() {
+            crate::complain(&error);
             code = ExitCode::FAILURE;
             break;
         }
     }
     print!("{}", comparison.figures.markdown());
     code
-}
-
-fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
-    load::round(comparison)?;
-    sessions::round(comparison)?;
-    filled::round(comparison)
 }

@@ -2,8 +2,8 @@
 # Fetches the foreign programs that the tests run against, by the ordinary package managers:
 #
 #   apt  a JDK, Python with venv, Node and npm where they are missing; Debian's ZooKeeper 3.8.0
-#        (jars and zkCli.sh), its C client cli_mt; valgrind and strace. Needs root (or sudo without a password). The
-#        packages chosen start no service.
+#        (jars and zkCli.sh), its C client cli_mt; valgrind, strace. Needs root (or sudo without a
+#        password). The packages chosen start no service.
 #   pip  Apache ZooKeeper 3.9.5 and Curator 5.9, which PySpark 4.3.0 carries in its source package:
 #        about 456 MB are downloaded once, 20 MB are kept, each jar checked against jars.sha256.
 #        kazoo 2.11.0 and its test tools, in a virtual environment.

@@ -1,5 +1,6 @@
 //! The `oxikeeper` binary: the command line, and nothing of how things work.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -74,11 +75,13 @@ fn serve(words: &[String]) -> ExitCode {
     match config {
         Ok(config) => oxikeeper_server::run::main(config),
         Err(error) => {
-            eprintln!("oxikeeper: {error}");
-            if let [file] = words.as_slice() {
-                eprintln!("  in {file}");
-            }
-            eprintln!("Invalid config, exiting abnormally");
+            let place = match words.as_slice() {
+                [file] => format!("  in {file}\n"),
+                _ => String::new(),
+            };
+            let text = format!("oxikeeper: {error}\n{place}Invalid config, exiting abnormally\n");
+            // If nobody takes the words, the exit code still says it.
+            let _ = io::stderr().write_all(text.as_bytes());
             ExitCode::from(INVALID_CONFIG)
         }
     }

@@ -45,6 +45,9 @@ pub fn main(config: Config) -> ExitCode {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(color)
+        // Where a line cannot be written, a line about that cannot be written either, and trying
+        // would end the process: its log may be a closed pipe or lie on a full disk.
+        .log_internal_errors(false)
         .init();
     // A thread that panics has met a broken invariant: the process ends, and recovery is the way
     // back.

@@ -42,6 +42,13 @@ pub enum LogEnd {
     },
     /// Bytes that no crash leaves behind.
     Corrupt(Damage),
+    /// A sound record that is longer than this reader accepts: it was written under a higher limit.
+    TooLong {
+        /// Byte offset of the record.
+        position: u64,
+        /// Bytes of its payload.
+        payload_bytes: usize,
+    },
     /// The file has no intact header: it holds nothing that was ever acknowledged.
     NoHeader,
 }
@@ -200,13 +207,16 @@ impl<F: DiskFile> LogReader<F> {
         }
         let len = match usize::try_from(length) {
             Ok(len) if len <= self.payload_bytes_max => len,
-            _ => {
-                let what = format!(
-                    "a record with the impossible length {length} (the limit is {}; if larger \
-                     records were written on purpose, raise jute.maxbuffer)",
-                    self.payload_bytes_max
-                );
-                self.end = Some(LogEnd::Corrupt(self.damage(position, what)));
+            length_if_any => {
+                let sound = match length_if_any {
+                    Ok(len) if self.is_sound_at(position, len, checksum)? => Some(len),
+                    _ => None,
+                };
+                let what = format!("a record with the impossible length {length}");
+                self.end = Some(match sound {
+                    Some(payload_bytes) => LogEnd::TooLong { position, payload_bytes },
+                    None => LogEnd::Corrupt(self.damage(position, what)),
+                });
                 return Ok(Step::End);
             }
         };
@@ -224,6 +234,24 @@ impl<F: DiskFile> LogReader<F> {
             return Ok(Step::End);
         }
         Ok(Step::Record { position, start: (payload_at - self.window_at) as usize, len })
+    }
+
+    /// Whether the file holds a whole record of this length here. The end mark is looked at first:
+    /// a length out of nowhere must not cost much memory.
+    fn is_sound_at(
+        &mut self,
+        position: u64,
+        len: usize,
+        checksum: u64,
+    ) -> Result<bool, StorageError> {
+        let payload_at = position + PREFIX_BYTES as u64;
+        let mut end = [0];
+        let count = self.file.read_at(payload_at + len as u64, &mut end).at("read", &self.path)?;
+        if count == 0 || end[0] != END {
+            return Ok(false);
+        }
+        let payload = self.bytes(payload_at, len)?;
+        Ok(payload.is_some_and(|payload| framing::is_sound(payload, checksum)))
     }
 
     /// Looks behind a bad record: a crash leaves nothing sound there.

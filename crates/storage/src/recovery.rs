@@ -346,6 +346,9 @@ impl<'r, D: Disk> Replay<'r, D> {
                 return Err(hole(self.dirs, damage, *next, is_last).into());
             }
             Some(LogEnd::Corrupt(damage)) => return Err(corrupt(self.dirs, damage).into()),
+            Some(&LogEnd::TooLong { position, payload_bytes }) => {
+                return Err(too_long(path, position, payload_bytes, self.options).into());
+            }
             // A file in the middle is missed by nobody if what follows joins on.
             Some(LogEnd::NoHeader) => findings.push(Finding::EmptyLog(path.to_owned())),
         }
@@ -500,6 +503,28 @@ fn corrupt(dirs: &Dirs, damage: &Damage) -> StorageError {
         problem: damage.to_string(),
         advice: cut_advice(dirs),
         cut_at: Some((damage.path.clone(), damage.position)),
+    }
+}
+
+/// Nothing is damaged: the limit has been lowered since, most likely with a flag that got lost.
+fn too_long(
+    path: &Path,
+    position: u64,
+    payload_bytes: usize,
+    options: &RecoverOptions,
+) -> StorageError {
+    StorageError::Refused {
+        problem: format!(
+            "the record at byte {position} of {} is sound, but its {payload_bytes} bytes are more \
+             than the {} that jute.maxbuffer and jute.maxbuffer.extrasize allow together",
+            path.display(),
+            options.payload_bytes_max
+        ),
+        advice: format!(
+            "It was written with a higher limit: set jute.maxbuffer to {} at least.",
+            payload_bytes.div_ceil(2)
+        ),
+        cut_at: None,
     }
 }
 

@@ -219,3 +219,35 @@ fn a_running_server_is_not_cut() {
     assert!(code == 0 && words.contains("sound: last zxid 0x2"), "{words}");
     client.create("/b", b"", 0).expect("a new node");
 }
+
+/// A record that was written under a higher limit is no damage: nobody may be told to cut it.
+#[test]
+fn a_record_beyond_the_limit_is_not_damage() {
+    let home = Home::new("-Djute.maxbuffer=4000000");
+    let value = vec![b'v'; 3_000_000];
+    let server = home.start();
+    let mut client = Client::connect(server.address(), 4000);
+    client.create("/long", &value, 0).expect("within the limit");
+    client.create("/later", b"", 0).expect("a new node");
+    let home = server.kill().with_settings("");
+    let refused = home.run_to_end();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("set jute.maxbuffer to 15000"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("--cut"), "{}", refused.stderr);
+
+    let version_2 = home.data_dir().join("version-2");
+    let before = contents(&version_2);
+    let dir = home.data_dir().display().to_string();
+    for arguments in [&["--cut", &dir][..], &[&dir]] {
+        let (code, words) = check(arguments);
+        assert_eq!(code, 0, "{words}");
+        assert!(words.contains("needs a jute.maxbuffer of 15000"), "{words}");
+        assert!(words.contains("sound: last zxid 0x3"), "{words}");
+        assert!(contents(&version_2) == before, "nothing is cut");
+    }
+
+    let server = home.with_settings("-Djute.maxbuffer=4000000").start();
+    let mut client = Client::connect(server.address(), 4000);
+    assert_eq!(client.get("/long").expect("what was acknowledged"), value);
+    assert!(client.exists("/later", false));
+}

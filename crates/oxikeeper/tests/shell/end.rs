@@ -3,7 +3,8 @@
 use rustix::process::Signal;
 
 use crate::support::client::{Client, EPHEMERAL, create_body, op};
-use crate::support::process::Server;
+use crate::support::process::{Home, Server};
+use crate::support::wait_until;
 
 /// Ends a server under load with a signal; everything acknowledged must be there after.
 fn end_under_load(signal: Signal, expected_code: i32) {
@@ -73,4 +74,57 @@ fn a_kill_loses_nothing_acknowledged() {
         }
     }
     client.close();
+}
+
+/// Nobody reads its log any more, as behind `| head`; it has something to say all the same.
+#[test]
+fn a_log_that_nobody_takes_ends_nothing() {
+    let on_a_full_disk = Home::new("").wrapped("exec \"$@\" 2>/dev/full");
+    let in_a_closed_pipe = Home::new("").with_nobody_to_read_its_log();
+    for (home, nobody) in [(on_a_full_disk, "a full disk"), (in_a_closed_pipe, "a closed pipe")] {
+        let mut server = home.start();
+        let mut client = Client::connect(server.address(), 4000);
+        // Each of these expires, which is worth a line.
+        for number in 0..3 {
+            let path = format!("/lost-{number}");
+            let mut lost = Client::connect(server.address(), 400);
+            lost.create(&path, b"", EPHEMERAL).expect("a new node");
+            drop(lost);
+            wait_until("the session to expire", || !client.exists(&path, false));
+        }
+        assert!(server.is_running(), "with {nobody}");
+        client.close();
+    }
+}
+
+/// A write of the log that fails halfway: nobody knows what is on disk, so the process ends with
+/// the reason, and the next one serves all that was acknowledged.
+#[test]
+fn a_failing_log_ends_it_with_code_1_and_loses_nothing() {
+    // No file may be longer than 400 KiB, and the system says so with an error, not a signal.
+    let script = "trap '' XFSZ && ulimit -f 400 && exec \"$@\"";
+    let home = Home::new("preAllocSize=64");
+    let server = home.wrapped(script).start();
+    let mut client = Client::connect(server.address(), 4000);
+    let mut acknowledged = 0;
+    loop {
+        let path = format!("/n-{acknowledged}");
+        match client.call(op::CREATE, &create_body(&path, &[b'x'; 20_000], 0)) {
+            Ok(reply) => assert_eq!(reply.err, 0),
+            Err(_) => break,
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 1000, "no file gets longer than 400 KiB");
+    }
+    let (code, home) = server.wait_end();
+    assert_eq!(code, Some(1), "{}", home.log());
+    for words in ["the transaction log failed", "log.1: File too large"] {
+        assert!(home.log().contains(words), "{}", home.log());
+    }
+    assert!(acknowledged > 5, "{acknowledged}");
+    let server = home.wrapped("").start();
+    let mut again = Client::resume(server.address(), client.session, &client.password, 4000);
+    for number in 0..acknowledged {
+        assert!(again.exists(&format!("/n-{number}"), false), "{number} was acknowledged");
+    }
 }

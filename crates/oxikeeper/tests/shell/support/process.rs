@@ -16,6 +16,9 @@ use super::{PATIENCE, wait_for};
 /// The binary under test.
 pub const OXIKEEPER: &str = env!("CARGO_BIN_EXE_oxikeeper");
 
+/// A port that was free a moment ago may be somebody's now: then the next one is tried.
+const PORTS_TRIED: u32 = 5;
+
 /// What stays when a server ends: its directory, configuration and port.
 pub struct Home {
     dir: TempDir,
@@ -23,6 +26,8 @@ pub struct Home {
     settings: String,
     /// A shell command that runs the server as `"$@"`; empty for none.
     wrapper: String,
+    /// Standard error is a pipe without a reader.
+    log_is_lost: bool,
 }
 
 impl Home {
@@ -31,7 +36,8 @@ impl Home {
     /// flags.
     pub fn new(settings: &str) -> Home {
         let dir = TempDir::new().expect("a temporary directory");
-        Home { dir, port: free_port(), settings: settings.to_owned(), wrapper: String::new() }
+        let (settings, wrapper) = (settings.to_owned(), String::new());
+        Home { dir, port: free_port(), settings, wrapper, log_is_lost: false }
     }
 
     /// With other settings.
@@ -43,6 +49,12 @@ impl Home {
     /// Has a shell run the server: `script` ends with `exec "$@"`.
     pub fn wrapped(mut self, script: &str) -> Home {
         script.clone_into(&mut self.wrapper);
+        self
+    }
+
+    /// The server's log goes into a pipe that nobody reads.
+    pub fn with_nobody_to_read_its_log(mut self) -> Home {
+        self.log_is_lost = true;
         self
     }
 
@@ -72,16 +84,23 @@ impl Home {
         fs::read_to_string(self.path("stderr")).unwrap_or_default()
     }
 
-    /// Starts the server and waits until it serves.
+    /// Starts the server as configured and waits until it serves.
     ///
     /// # Panics
     /// If it does not come to that.
-    pub fn start(self) -> Server {
-        let config = self.write_config();
-        let mut arguments = vec!["serve".to_owned(), config.display().to_string()];
-        let flags = self.settings.lines().filter(|line| line.starts_with("-D"));
-        arguments.extend(flags.map(str::to_owned));
-        self.start_with(&arguments)
+    pub fn start(mut self) -> Server {
+        for _ in 0..PORTS_TRIED {
+            let config = self.write_config();
+            let mut arguments = vec!["serve".to_owned(), config.display().to_string()];
+            let flags = self.settings.lines().filter(|line| line.starts_with("-D"));
+            arguments.extend(flags.map(str::to_owned));
+            match self.launch(&arguments) {
+                Ok(process) => return Server { home: self, process },
+                Err(_) if self.log().contains("cannot listen") => self.port = free_port(),
+                Err(status) => panic!("it ended with {status}: {}", self.log()),
+            }
+        }
+        panic!("{PORTS_TRIED} free ports were taken before the server took them");
     }
 
     /// Starts the binary with these arguments, in the directory, and waits until it serves.
@@ -89,7 +108,19 @@ impl Home {
     /// # Panics
     /// If it does not come to that.
     pub fn start_with(self, arguments: &[String]) -> Server {
-        let log = File::create(self.path("stderr")).expect("a file for its log");
+        match self.launch(arguments) {
+            Ok(process) => Server { home: self, process },
+            Err(status) => panic!("it ended with {status}: {}", self.log()),
+        }
+    }
+
+    fn launch(&self, arguments: &[String]) -> Result<Process, ExitStatus> {
+        let log = if self.log_is_lost {
+            let (_, writer) = std::io::pipe().expect("a pipe");
+            Stdio::from(writer)
+        } else {
+            Stdio::from(File::create(self.path("stderr")).expect("a file for its log"))
+        };
         let mut command = if self.wrapper.is_empty() {
             Command::new(OXIKEEPER)
         } else {
@@ -99,14 +130,15 @@ impl Home {
         };
         command.args(arguments).current_dir(self.dir.path());
         let child = clean(&mut command).stdout(Stdio::null()).stderr(log).spawn();
-        let process = Process(child.expect("the binary runs"));
-        let mut server = Server { home: self, process };
+        let mut process = Process(child.expect("the binary runs"));
         wait_for("the server to serve", || {
-            let ended = server.process.ended();
-            assert!(ended.is_none(), "it ended with {ended:?}: {}", server.log());
-            word(server.home.address(), "srvr").filter(|text| text.contains("Mode:"))
-        });
-        server
+            let serves = || word(self.address(), "srvr").is_some_and(|text| text.contains("Mode:"));
+            match process.ended() {
+                Some(status) => Some(Err(status)),
+                None => serves().then_some(Ok(())),
+            }
+        })?;
+        Ok(process)
     }
 
     /// Runs the server as configured, which is expected to end by itself.

@@ -237,20 +237,56 @@ impl Client {
         Ok(reply.children.into_iter().map(|name| name.into_owned()).collect())
     }
 
-    /// Deletes a node and everything below it. Deep trees are not expected.
+    /// Deletes a node and everything below it: leaves many at a time. Deep trees are not expected.
     ///
     /// # Errors
     /// As [`Client::children`].
     pub fn delete_all(&mut self, path: &str) -> Result<(), BenchError> {
-        for child in self.children(path)? {
-            self.delete_all(&format!("{path}/{child}"))?;
+        let children = self.children(path)?;
+        for names in children.chunks(WINDOW) {
+            let paths = names.iter().map(|name| format!("{path}/{name}"));
+            let paths: Vec<String> = paths.collect();
+            for path in &paths {
+                self.send_delete(path)?;
+            }
+            let mut parents = Vec::new();
+            for path in paths {
+                if self.is_deleted(&path)? == Deleted::No {
+                    parents.push(path);
+                }
+            }
+            for parent in parents {
+                self.delete_all(&parent)?;
+            }
         }
+        self.send_delete(path)?;
+        match self.is_deleted(path)? {
+            Deleted::Yes => Ok(()),
+            Deleted::No => {
+                let code = ErrorCode::NotEmpty.to_wire();
+                Err(BenchError::Prepare { path: path.to_owned(), code })
+            }
+        }
+    }
+
+    fn send_delete(&mut self, path: &str) -> Result<(), BenchError> {
         let body = PathVersionRequest { path: Some(path.into()), version: -1 };
-        self.send(OpCode::Delete, &body)?;
+        self.send(OpCode::Delete, &body)
+    }
+
+    fn is_deleted(&mut self, path: &str) -> Result<Deleted, BenchError> {
         match self.reply()?.0 {
-            0 => Ok(()),
-            code if code == ErrorCode::NoNode.to_wire() => Ok(()),
+            0 => Ok(Deleted::Yes),
+            code if code == ErrorCode::NoNode.to_wire() => Ok(Deleted::Yes),
+            code if code == ErrorCode::NotEmpty.to_wire() => Ok(Deleted::No),
             code => Err(BenchError::Prepare { path: path.to_owned(), code }),
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deleted {
+    Yes,
+    /// It has children.
+    No,
 }

@@ -88,7 +88,7 @@ impl<D: Disk> LogWriter<D> {
     ) -> Result<oxikeeper_storage::SyncStats, StorageError> {
         // First the Core, then the word about it: whoever has read it meets refusals.
         self.shared.run_core([Input::LogFull(true)], Runner::LogWriter);
-        error!("{full}");
+        error!("{full}: writes wait until there is room");
         loop {
             thread::sleep(FULL_RETRY);
             match self.log.sync() {

@@ -21,7 +21,7 @@ pub enum StorageError {
     },
     /// The disk has no room for the next batch. Nothing of it was written; trying again once there
     /// is room continues as if nothing had been.
-    #[error("{dir} has {free} bytes left, {needed} are needed: writes wait until there is room")]
+    #[error("{dir} has {free} bytes left, {needed} are needed")]
     Full {
         /// The log's directory.
         dir: PathBuf,

@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, EPHEMERAL, NODE_DELETED, handshake};
 use crate::support::process::{Home, Server};
-use crate::support::wait_for;
 use crate::support::witness::Witness;
+use crate::support::{wait_for, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -80,6 +80,80 @@ fn ten_thousand_attempts_past_the_limit_disturb_nobody() {
     witness.finish();
     let lines = server.log().lines().count();
     assert!(lines < 100, "{lines} lines in the log");
+}
+
+/// Clients that reset their connection right behind the handshake, or before its answer comes.
+#[test]
+fn connections_that_are_reset_leave_nothing_behind() {
+    let server = Server::start("maxClientCnxns=20");
+    let witness = Witness::start(server.address());
+    for round in 0..500 {
+        let mut client = wait_for("room for the next", || {
+            let mut client = Client::open(server.address()).expect("the kernel connects");
+            client.send(&handshake(0, &[0; 16], 400)).ok().map(|()| client)
+        });
+        if round % 2 == 0 {
+            // Room may have been short for a moment; then there is no answer.
+            let _ = client.frame();
+        }
+        client.reset();
+    }
+    wait_until("all of them to be gone", || server.word("srvr").contains("\nConnections: 2\n"));
+    let all: Vec<Client> = (0..20)
+        .map(|_| wait_for("all the room there is", || try_connect(&server, from(1))))
+        .collect();
+    assert!(try_connect(&server, from(1)).is_none(), "and no more than that");
+    drop(all);
+    witness.finish();
+}
+
+/// Hundreds of sessions end at once, each with an ephemeral node.
+#[test]
+fn a_crowd_that_dies_at_once_is_cleaned_up_beside_everything_else() {
+    const CROWD: usize = 300;
+    let server = Server::start("maxClientCnxns=0");
+    let witness = Witness::start(server.address());
+    let mut watcher = Client::connect(server.address(), 4000);
+    watcher.create("/crowd", b"", 0).expect("a new node");
+    let crowd: Vec<Client> = (0..CROWD)
+        .map(|number| {
+            let mut client = Client::connect(server.address(), 4000);
+            let path = format!("/crowd/{number}");
+            client.create(&path, b"", EPHEMERAL).expect("a new node");
+            assert!(watcher.exists(&path, true));
+            client
+        })
+        .collect();
+    drop(crowd);
+    let mut gone = std::collections::BTreeSet::new();
+    while gone.len() < CROWD {
+        let (kind, path) = watcher.wait_event();
+        assert_eq!(kind, NODE_DELETED, "{path}");
+        assert!(gone.insert(path), "one event for each");
+    }
+    assert!(!watcher.exists("/crowd/0", false));
+    witness.finish();
+}
+
+/// Probes that ask without end, and do not even wait for the answers.
+#[test]
+fn a_flood_of_probes_disturbs_nobody() {
+    let server = Server::start("maxClientCnxns=0\n4lw.commands.whitelist=*");
+    let witness = Witness::start(server.address());
+    let mut abandoned = Vec::new();
+    for round in 0..1000 {
+        let word = if round % 2 == 0 { "stat" } else { "srvr" };
+        let mut probe = Client::open(server.address()).expect("the kernel connects");
+        probe.send(word.as_bytes()).expect("sent");
+        abandoned.push(probe);
+        if abandoned.len() == 50 {
+            abandoned.clear();
+            assert!(server.word(word).contains("Mode: standalone"));
+        }
+    }
+    drop(abandoned);
+    wait_until("all of them to be gone", || server.word("srvr").contains("\nConnections: 2\n"));
+    witness.finish();
 }
 
 /// The process has few file descriptors, and connections want them all. Those who are served stay

@@ -66,7 +66,8 @@ fn writes_are_refused_while_everything_else_goes_on() {
 
             // Refused, with the documented error, again and again; reads and pings as ever.
             for _ in 0..100 {
-                assert_eq!(client.set("/held", b"x"), Err(code::OPERATION_TIMEOUT));
+                let refused = client.set("/held", b"x");
+                assert_eq!(refused, Err(code::OPERATION_TIMEOUT), "{}", server.log());
                 assert_eq!(client.create("/new", b"", 0), Err(code::OPERATION_TIMEOUT));
                 client.ping().expect("answered");
                 assert!(client.exists("/held", false));

@@ -98,11 +98,13 @@ fn half_open_connections_are_closed_in_time() {
     let witness = Witness::start(server.address());
     let began = Instant::now();
     let open = || Client::open(server.address()).expect("a connection");
+    witness.wait_rounds(3);
+    let before = server.rss_bytes();
     let silent: Vec<Client> = (0..50).map(|_| open()).collect();
-    let mut half: Vec<Client> = (0..50).map(|_| open()).collect();
+    let mut half: Vec<Client> = (0..400).map(|_| open()).collect();
     for client in &mut half {
-        // A handshake that stops after its length and a few bytes.
-        client.send(&[0, 0, 0, 45, 0, 0]).expect("sent");
+        // The longest frame there may be, and then next to nothing of it.
+        client.send(&[0, 0x0f, 0xff, 0xff, 0, 0]).expect("sent");
     }
     let mut drip = open();
     let mut to_send = [0, 0, 0, 45].into_iter().chain(std::iter::repeat_n(0, 40));
@@ -111,6 +113,9 @@ fn half_open_connections_are_closed_in_time() {
             // Once it is closed, this fails.
             let _ = drip.send(&[byte]);
         }
+        // What a frame promises takes no memory.
+        let grown = server.rss_bytes().saturating_sub(before) / MIB;
+        assert!(grown < 16, "grown by {grown} MiB");
         server.word("srvr").contains("\nConnections: 2\n")
     });
     let took = began.elapsed();
@@ -155,4 +160,30 @@ fn a_writer_that_does_not_read_is_held_back() {
         assert_eq!((reply.xid, reply.err), (2000, 0));
     }
     witness.finish();
+}
+
+/// Told to end, it does not wait for peers who never read.
+#[test]
+fn slow_readers_do_not_keep_it_from_ending() {
+    let server = Server::start("");
+    let mut writer = Client::connect(server.address(), 4000);
+    writer.create("/big", &vec![b'v'; 500 << 10], 0).expect("a new node");
+    let peers: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut peer = Client::open_narrow(server.address(), 4096).expect("a connection");
+            peer.handshake(4000).expect("a session");
+            for xid in 1..50 {
+                peer.send(&request(xid, op::GET_DATA, &watchable_body("/big", false)))
+                    .expect("sent");
+            }
+            peer.stream().peek(&mut [0; 1]).expect("some of the first reply");
+            peer
+        })
+        .collect();
+    let began = Instant::now();
+    server.signal(rustix::process::Signal::TERM);
+    let (code, home) = server.wait_end();
+    assert_eq!(code, Some(143), "{}", home.log());
+    assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
+    drop(peers);
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::support::client::Client;
 use crate::support::namespace::{Namespace, inside};
 use crate::support::process::{Home, Server};
+use crate::support::wait_until;
 
 #[test]
 fn a_server_as_configured_writes_and_reads() {
@@ -58,4 +59,56 @@ fn flags_configure_as_they_do_with_a_jvm() {
     let server = Server::start("-Dzookeeper.4lw.commands.whitelist=ruok\n-Xmx512m");
     assert_eq!(server.word("ruok"), "imok");
     assert!(server.log().contains("-Xmx512m"), "said to be without effect: {}", server.log());
+}
+
+/// Without an address it listens on all there are, of both families; one machine counts as one.
+#[test]
+fn all_addresses_are_served_unless_one_is_given() {
+    let server = Home::new("maxClientCnxns=1").without_address().start();
+    let port = server.address().port();
+    let ipv4 = Client::connect(server.address(), 4000);
+    let mut twice = Client::open(server.address()).expect("a connection");
+    assert!(twice.is_closed_by_peer(), "127.0.0.1 has its one connection");
+    drop(ipv4);
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let mut ipv6 =
+            Client::connect(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)), 4000);
+        ipv6.create("/six", b"", 0).expect("a new node");
+    }
+
+    let server = Server::start("");
+    let other = SocketAddr::from(([127, 0, 0, 2], server.address().port()));
+    let refused = Client::open(other).err().expect("nobody listens there");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+/// Old snapshots and logs go at the start and then by the clock, but never the last three.
+#[test]
+fn autopurge_begins_with_the_start() {
+    let mut server = Server::start("snapCount=20");
+    let snapshots = |server: &Server| {
+        let files = std::fs::read_dir(server.home.data_dir().join("version-2")).expect("files");
+        let names =
+            files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"));
+        names.filter(|name| name.starts_with("snapshot.")).count()
+    };
+    let mut client = Client::connect(server.address(), 4000);
+    let mut written = 0;
+    wait_until("six snapshots", || {
+        client.create(&format!("/n-{written}"), b"", 0).expect("a new node");
+        written += 1;
+        snapshots(&server) >= 6
+    });
+    server = server.kill().with_settings("autopurge.purgeInterval=1").start();
+    // Checks of logs look for these words.
+    wait_until("the purge", || server.log().contains("Purge task completed."));
+    assert!(server.log().contains("Purge task started."), "{}", server.log());
+    assert!((3..=4).contains(&snapshots(&server)), "{}", snapshots(&server));
+    let mut client = Client::resume(server.address(), client.session, &client.password, 4000);
+    for number in 0..written {
+        assert!(client.exists(&format!("/n-{number}"), false));
+    }
+    // What is kept is enough for another start.
+    let server = server.kill().start();
+    assert!(Client::connect(server.address(), 4000).exists("/n-0", false));
 }

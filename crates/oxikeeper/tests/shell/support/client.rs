@@ -121,14 +121,7 @@ impl Client {
 
     /// Shakes hands. A session of 0 afterwards means that the one asked for is gone.
     pub fn handshake(&mut self, timeout_ms: i32) -> io::Result<()> {
-        let mut body = Vec::new();
-        body.extend_from_slice(&0i32.to_be_bytes());
-        body.extend_from_slice(&0i64.to_be_bytes());
-        body.extend_from_slice(&timeout_ms.to_be_bytes());
-        body.extend_from_slice(&self.session.to_be_bytes());
-        put_bytes(&mut body, &self.password);
-        body.push(0);
-        self.send(&frame(&body))?;
+        self.send(&handshake(self.session, &self.password, timeout_ms))?;
         let answer = self.frame()?;
         self.timeout_ms = i32_at(&answer, 4);
         self.session = i64_at(&answer, 8);
@@ -265,6 +258,12 @@ impl Client {
         self.stream.shutdown(Shutdown::Write)
     }
 
+    /// Ends the connection with a reset, as a crashed peer's kernel does.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("an option of every socket");
+    }
+
     /// True if the server has closed the connection and nothing else came before; waits for it.
     pub fn is_closed_by_peer(&mut self) -> bool {
         match self.frame() {
@@ -287,6 +286,18 @@ impl Client {
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
+}
+
+/// A handshake, as a frame; session 0 asks for a new one.
+pub fn handshake(session: i64, password: &[u8], timeout_ms: i32) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend_from_slice(&0i32.to_be_bytes());
+    body.extend_from_slice(&0i64.to_be_bytes());
+    body.extend_from_slice(&timeout_ms.to_be_bytes());
+    body.extend_from_slice(&session.to_be_bytes());
+    put_bytes(&mut body, password);
+    body.push(0);
+    frame(&body)
 }
 
 /// A frame of these bytes.

@@ -28,6 +28,8 @@ pub struct Home {
     wrapper: String,
     /// Standard error is a pipe without a reader.
     log_is_lost: bool,
+    /// Whether `clientPortAddress` is set.
+    has_address: bool,
 }
 
 impl Home {
@@ -37,7 +39,7 @@ impl Home {
     pub fn new(settings: &str) -> Home {
         let dir = TempDir::new().expect("a temporary directory");
         let (settings, wrapper) = (settings.to_owned(), String::new());
-        Home { dir, port: free_port(), settings, wrapper, log_is_lost: false }
+        Home { dir, port: free_port(), settings, wrapper, log_is_lost: false, has_address: true }
     }
 
     /// With other settings.
@@ -49,6 +51,12 @@ impl Home {
     /// Has a shell run the server: `script` ends with `exec "$@"`.
     pub fn wrapped(mut self, script: &str) -> Home {
         script.clone_into(&mut self.wrapper);
+        self
+    }
+
+    /// Without `clientPortAddress`.
+    pub fn without_address(mut self) -> Home {
+        self.has_address = false;
         self
     }
 
@@ -149,11 +157,11 @@ impl Home {
     fn write_config(&self) -> PathBuf {
         let settings: Vec<&str> =
             self.settings.lines().filter(|line| !line.starts_with("-D")).collect();
+        let address = if self.has_address { "clientPortAddress=127.0.0.1" } else { "" };
         // Of a key that is there twice the last one counts: the settings begin in line 5 and may
         // overrule these.
         let text = format!(
-            "tickTime=200\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n\
-             admin.enableServer=false\n{}\n",
+            "tickTime=200\ndataDir={}\nclientPort={}\n{address}\nadmin.enableServer=false\n{}\n",
             self.data_dir().display(),
             self.port,
             settings.join("\n")

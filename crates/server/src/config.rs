@@ -218,7 +218,6 @@ impl Config {
             roll_bytes: u64::try_from(kib("zookeeper.txnLogSizeLimitInKb", -1))
                 .ok()
                 .filter(|&limit| limit > 0),
-            ..LogOptions::default()
         };
         let warn_ms = settings.property_int("fsync.warningthresholdms", 1000);
         let warn_ms = settings.property_int("zookeeper.fsync.warningthresholdms", warn_ms);

@@ -1,12 +1,15 @@
-//! The thread that writes the transaction log: one batch at a time, whatever came meanwhile.
+//! The thread that writes the transaction log: one batch at a time, whatever came meanwhile. Another
+//! one prepares the next file for it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
 use oxikeeper_node::core::{Input, LogBatch};
-use oxikeeper_storage::{Disk, StorageError, TxnLog};
+use oxikeeper_storage::{
+    Disk, LogPreparer, PreparedLog, Progress, StorageError, SyncStats, TxnLog,
+};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
@@ -15,8 +18,8 @@ use crate::shared::Shared;
 
 /// How long to wait before a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(200);
-/// Idle time before the next piece of preparing ahead is done.
-const IDLE: Duration = Duration::from_millis(5);
+/// How long to wait before preparing is tried again that has failed.
+const PREPARE_RETRY: Duration = Duration::from_secs(5);
 
 /// What the writer needs to know.
 pub struct LogWriter<D: Disk> {
@@ -28,29 +31,68 @@ pub struct LogWriter<D: Disk> {
     pub clock: Clock,
     /// `fsync.warningthresholdms`.
     pub warn_after: Duration,
+    /// Whoever prepares the next file.
+    pub ahead: LogAhead<D>,
+}
+
+/// The writer's end of the thread that prepares files.
+pub struct LogAhead<D: Disk> {
+    /// A file is wanted.
+    pub wanted: Sender<()>,
+    /// Here it comes.
+    pub ready: Receiver<PreparedLog<D>>,
+    /// It has been asked for.
+    pub is_asked: bool,
+}
+
+/// Prepares a file whenever one is wanted, until the writer is gone. Rests as long as it works, so
+/// that the log's own writes come first.
+pub fn prepare_logs<D: Disk>(
+    mut preparer: LogPreparer<D>,
+    wanted: &Receiver<()>,
+    ready: &Sender<PreparedLog<D>>,
+    clock: Clock,
+) {
+    while wanted.recv().is_ok() {
+        loop {
+            let began = clock.now();
+            match preparer.step() {
+                Progress::More => thread::sleep(clock.now().since(began)),
+                Progress::Failed => thread::sleep(PREPARE_RETRY),
+                Progress::Ready(prepared) => {
+                    if ready.send(prepared).is_err() {
+                        return;
+                    }
+                    break;
+                }
+            }
+        }
+    }
 }
 
 impl<D: Disk> LogWriter<D> {
-    /// Writes batches until the sender is gone.
+    /// Writes batches until the sender is gone, then cuts the file to its records.
     ///
     /// # Errors
     /// A failed write or sync: the process has to stop, since nobody knows what is on disk.
     pub fn run(mut self, batches: &Receiver<Arc<LogBatch>>) -> Result<(), StorageError> {
-        let mut more_to_prepare = true;
-        loop {
-            let received = if more_to_prepare {
-                batches.recv_timeout(IDLE)
-            } else {
-                batches.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            match received {
-                Ok(batch) => {
-                    self.write(&batch)?;
-                    more_to_prepare = true;
-                }
-                Err(RecvTimeoutError::Timeout) => more_to_prepare = self.log.prepare(),
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
+        while let Ok(batch) = batches.recv() {
+            self.write(&batch)?;
+        }
+        self.log.roll()
+    }
+
+    /// Takes the next file if it is ready, and asks for one if there is none.
+    fn look_ahead(&mut self) {
+        if !self.log.wants_prepared() {
+            return;
+        }
+        if let Ok(prepared) = self.ahead.ready.try_recv() {
+            self.log.accept(prepared);
+            self.ahead.is_asked = false;
+        } else if !self.ahead.is_asked {
+            // Only at the end is nobody there to ask.
+            self.ahead.is_asked = self.ahead.wanted.send(()).is_ok();
         }
     }
 
@@ -58,6 +100,7 @@ impl<D: Disk> LogWriter<D> {
         for (index, (zxid, _)) in batch.records.iter().enumerate() {
             self.log.append(*zxid, batch.payload(index))?;
         }
+        self.look_ahead();
         let began = self.clock.now();
         let stats = match self.log.sync() {
             Err(full) if full.is_full() => self.wait_for_room(&full)?,
@@ -82,10 +125,7 @@ impl<D: Disk> LogWriter<D> {
 
     /// Nothing of the batch is written: it waits until there is room, and the Core refuses further
     /// writes meanwhile.
-    fn wait_for_room(
-        &mut self,
-        full: &StorageError,
-    ) -> Result<oxikeeper_storage::SyncStats, StorageError> {
+    fn wait_for_room(&mut self, full: &StorageError) -> Result<SyncStats, StorageError> {
         // First the Core, then the word about it: whoever has read it meets refusals.
         self.shared.run_core([Input::LogFull(true)], Runner::LogWriter);
         error!("{full}: writes wait until there is room");

@@ -12,7 +12,9 @@ use mio::{Poll, Waker};
 use oxikeeper_node::core::Core;
 use oxikeeper_node::front::Front;
 use oxikeeper_node::mail::{ConnId, FrontId};
-use oxikeeper_storage::{Dirs, RealDisk, SnapshotWriter, StorageError, TxnLog, clean_up, recover};
+use oxikeeper_storage::{
+    Dirs, LogPreparer, RealDisk, SnapshotWriter, StorageError, TxnLog, clean_up, recover,
+};
 use oxikeeper_tree::{ChangeList, Restore, Tree};
 use parking_lot::RwLock;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -28,7 +30,7 @@ use crate::dir_lock;
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::limits::{ConnectionLimits, Exceeded};
-use crate::log_writer::LogWriter;
+use crate::log_writer::{LogAhead, LogWriter, prepare_logs};
 use crate::open_files;
 use crate::reactor::{Accepted, Desk, Reactor, WAKER};
 use crate::shared::{Mailbox, Shared};
@@ -153,12 +155,17 @@ impl Server {
             mailboxes,
             stopping: AtomicBool::new(false),
         });
+        let (wanted, is_wanted) = mpsc::channel();
+        let (is_ready, ready) = mpsc::channel();
         let log = LogWriter {
             log: TxnLog::new(Arc::clone(&disk), dirs.clone(), config.log, last_zxid),
             shared: Arc::clone(&shared),
             clock,
             warn_after: config.fsync_warning,
+            ahead: LogAhead { wanted, ready, is_asked: false },
         };
+        let preparer = LogPreparer::new(Arc::clone(&disk), dirs.clone(), config.log);
+        spawn("log-ahead", move || prepare_logs(preparer, &is_wanted, &is_ready, clock))?;
         let log = spawn("log", move || {
             if let Err(error) = log.run(&log_receiver) {
                 error!("the transaction log failed, nothing can be acknowledged any more: {error}");

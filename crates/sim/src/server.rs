@@ -12,8 +12,8 @@ use oxikeeper_node::mail::{FrontId, MailBatch, ToCore};
 use oxikeeper_node::time::{Now, WallTime};
 use oxikeeper_proto::{SessionId, Txn, Zxid};
 use oxikeeper_storage::{
-    Compression, Dirs, Finding, LogOptions, RecoverOptions, SnapshotWriter, StorageError,
-    SyncStats, TxnLog, clean_up, purge, recover,
+    Compression, Dirs, Finding, LogOptions, LogPreparer, Progress, RecoverOptions, SnapshotWriter,
+    StorageError, SyncStats, TxnLog, clean_up, purge, recover,
 };
 use oxikeeper_tree::{ChangeList, Restore, SnapshotWalk, Tree, TreeOptions};
 
@@ -69,6 +69,7 @@ pub struct Server {
     /// One per Front.
     pub reactors: Vec<Reactor>,
     log: TxnLog<CrashDisk>,
+    preparer: LogPreparer<CrashDisk>,
     dirs: Dirs,
     queue: Vec<Input>,
     is_writing: bool,
@@ -139,8 +140,8 @@ impl Server {
         if recovered.replayed > 0 {
             core.want_snapshot();
         }
-        let log_options =
-            LogOptions { prepare_bytes: 8192, fill_bytes: 2048, ..LogOptions::default() };
+        let log_options = LogOptions { prepare_bytes: 16 << 10, ..LogOptions::default() };
+        let preparer = LogPreparer::new(Arc::new(disk.clone()), dirs.clone(), log_options);
         let mut log =
             TxnLog::new(Arc::new(disk.clone()), dirs.clone(), log_options, tree.last_zxid());
         if let Some(Injected::Log(defect)) = mutation {
@@ -153,6 +154,7 @@ impl Server {
             tree,
             reactors,
             log,
+            preparer,
             dirs,
             queue: Vec::new(),
             is_writing: false,
@@ -381,11 +383,20 @@ impl Server {
                     self.log.roll().map_err(|_| Stop::LogFailed)?;
                 }
                 if host.knobs.prepares_logs && host.around.rng.chance(200) {
-                    self.log.prepare();
+                    self.prepare_log();
                 }
             }
         }
         Ok(())
+    }
+
+    /// One step towards the next log file, if there is room and it is wanted.
+    fn prepare_log(&mut self) {
+        if self.log.wants_prepared()
+            && let Progress::Ready(prepared) = self.preparer.step()
+        {
+            self.log.accept(prepared);
+        }
     }
 
     /// Writes and syncs the batch. True if the disk is full and it has to wait.

@@ -7,7 +7,7 @@ use oxikeeper_sim::report::run_seed;
 use oxikeeper_storage::txn_log::LogMutation;
 
 /// Seeds within which every defect must be found.
-const SEEDS_MAX: u64 = 400;
+const SEEDS_MAX: u64 = 2000;
 
 #[test]
 fn every_injected_defect_is_noticed() {

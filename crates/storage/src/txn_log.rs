@@ -1,33 +1,32 @@
 //! The transaction log as its writer sees it.
 //!
-//! `append` collects records in memory; `sync` writes them with one call and makes them durable
-//! with one more. Only when `sync` has returned may anybody be told of them.
+//! `append` collects records in memory; `sync` writes them and makes them durable. Only when `sync`
+//! has returned may anybody be told of them.
 //!
-//! A file is never appended to after a restart: the first batch begins a new one. It is filled
-//! with zeros some way ahead of its end, so that a sync need not also write the file's new length
-//! and extents; the next file is prepared the same way before it is needed.
+//! A file is never appended to after a restart: the first batch begins a new one. The next file is
+//! prepared while this one is written ([`crate::log_ahead`]): full of zeros, so that a sync need
+//! not also write the file's new length and extents. As soon as it is ready, a file that was not
+//! prepared, or that is used up, gives way to it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxikeeper_proto::Zxid;
-use tracing::error;
 
 use crate::dirs::Dirs;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::error::{At, StorageError};
 use crate::file_name;
 use crate::framing;
+use crate::log_ahead::{PreparedLog, RESERVE_BYTES, require_free};
+use crate::log_segment::{BLOCK_BYTES, Segment};
 use crate::recovery::list;
 
 /// How a log is written.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// `zookeeper.preAllocSize` in bytes: how large a file is prepared ahead.
+    /// `zookeeper.preAllocSize` in bytes: how large a file is prepared ahead; 0 for not at all.
     pub prepare_bytes: u64,
-    /// Zeros are written so many bytes at a time, at most 1 MiB; the current file is kept zeroed
-    /// twice as far ahead of its end.
-    pub fill_bytes: u64,
     /// `zookeeper.forceSync`: false leaves durability to the operating system.
     pub force_sync: bool,
     /// `zookeeper.txnLogSizeLimitInKb` in bytes: a new file is begun beyond.
@@ -36,12 +35,7 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions {
-            prepare_bytes: 64 << 20,
-            fill_bytes: FILL_BYTES_MAX,
-            force_sync: true,
-            roll_bytes: None,
-        }
+        LogOptions { prepare_bytes: 64 << 20, force_sync: true, roll_bytes: None }
     }
 }
 
@@ -56,22 +50,8 @@ pub struct SyncStats {
 
 /// No more than this is ever written without a sync: what a recovery has to write again.
 pub(crate) const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
-/// The most zeros written at a time.
-const FILL_BYTES_MAX: u64 = 1 << 20;
-/// Left free on the disk: room for two more batches.
-const RESERVE_BYTES: u64 = 2 << 20;
 /// A buffer that has grown beyond this is given back.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
-
-/// A file being written.
-struct Segment<F> {
-    file: F,
-    path: PathBuf,
-    /// Where the next record goes.
-    end: u64,
-    /// Up to here it is zeros already.
-    zeroed: u64,
-}
 
 /// See the module's head.
 pub struct TxnLog<D: Disk> {
@@ -81,8 +61,6 @@ pub struct TxnLog<D: Disk> {
     current: Option<Segment<D::File>>,
     /// The next file, under a temporary name.
     prepared: Option<Segment<D::File>>,
-    /// Preparing failed, most likely for want of room; tried again with the next file.
-    prepare_failed: bool,
     buffer: Vec<u8>,
     first_buffered: Option<Zxid>,
     last: Zxid,
@@ -114,7 +92,6 @@ impl<D: Disk> TxnLog<D> {
             options,
             current: None,
             prepared: None,
-            prepare_failed: false,
             buffer: Vec::new(),
             first_buffered: None,
             last,
@@ -168,19 +145,25 @@ impl<D: Disk> TxnLog<D> {
     }
 
     fn write_batch(&mut self, first: Zxid) -> Result<SyncStats, StorageError> {
+        let bytes = self.buffer.len();
+        if self.prepared.is_some()
+            && self.current.as_ref().is_some_and(|segment| segment.zeroed_after(bytes).is_none())
+        {
+            self.roll()?;
+        }
         let is_new_file = self.current.is_none();
         if is_new_file {
             self.current = Some(self.begin_file(first)?);
         }
         let segment = self.current.as_mut().expect("a file was begun");
         for piece in self.buffer.chunks(UNSYNCED_BYTES_MAX as usize) {
-            segment.file.write_at(segment.end, piece).at("write", &segment.path)?;
-            segment.end += piece.len() as u64;
-            if self.options.force_sync && self.mutation != Some(LogMutation::SkipSync) {
-                let synced = segment.file.sync().at("sync", &segment.path);
-                if self.mutation != Some(LogMutation::IgnoreSyncError) {
-                    synced?;
+            match self.mutation {
+                Some(LogMutation::SkipSync) => segment.append(piece, false)?,
+                Some(LogMutation::IgnoreSyncError) => {
+                    segment.append(piece, false)?;
+                    let _ = segment.sync();
                 }
+                _ => segment.append(piece, self.options.force_sync)?,
             }
         }
         let sync_dir = self.options.force_sync
@@ -189,12 +172,10 @@ impl<D: Disk> TxnLog<D> {
         if sync_dir {
             self.disk.sync_dir(self.dirs.log()).at("sync", self.dirs.log())?;
         }
-        segment.zeroed = segment.zeroed.max(segment.end);
-        let bytes = self.buffer.len();
         self.first_buffered = None;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        if self.options.roll_bytes.is_some_and(|limit| segment.end > limit) {
+        if self.options.roll_bytes.is_some_and(|limit| segment.end() > limit) {
             self.roll()?;
         }
         Ok(SyncStats { bytes, last: self.last })
@@ -205,148 +186,60 @@ impl<D: Disk> TxnLog<D> {
     /// # Errors
     /// What the disk says.
     pub fn roll(&mut self) -> Result<(), StorageError> {
-        if let Some(segment) = self.current.take()
-            && segment.zeroed > segment.end
-        {
+        match self.current.take() {
             // The zeros behind the last record are not needed any more.
-            segment.file.set_len(segment.end).at("cut", &segment.path)?;
+            Some(segment) => segment.cut(),
+            None => Ok(()),
         }
-        self.prepare_failed = false;
-        Ok(())
     }
 
-    /// Does one small piece of the work that makes later syncs cheap: keeps the current file zeroed
-    /// ahead, and prepares the next one. For the time between batches. True if there is more.
-    ///
-    /// Running out of room here is no error: it is met when the room is really needed.
-    pub fn prepare(&mut self) -> bool {
-        // A limit of 0 is the setting's way to switch it off.
-        if self.has_failed || self.current.is_none() || self.options.prepare_bytes == 0 {
-            return false;
-        }
-        let fill_bytes = self.options.fill_bytes.min(self.options.prepare_bytes);
-        let force_sync = self.options.force_sync;
-        if let Some(segment) = &mut self.current
-            && segment.zeroed < segment.end + 2 * fill_bytes
-        {
-            // The disk may be nearly full: then what is there is kept for the batches themselves.
-            let room = self.disk.free_bytes(self.dirs.log()).unwrap_or(0);
-            if room <= fill_bytes + RESERVE_BYTES {
-                return false;
-            }
-            return match fill(segment, fill_bytes, force_sync) {
-                Ok(()) => true,
-                Err(error) => {
-                    error!(%error, "cannot prepare the log for what is to come");
-                    // A sync that failed once may succeed next time and still have lost pages.
-                    self.has_failed = matches!(error, StorageError::Io { action: "sync", .. });
-                    false
-                }
-            };
-        }
-        if self.prepare_failed {
-            return false;
-        }
-        let prepared = match &mut self.prepared {
-            Some(segment) if segment.zeroed >= self.options.prepare_bytes => return false,
-            Some(segment) => fill(segment, fill_bytes, force_sync),
-            None => self.begin_prepared(),
-        };
-        if let Err(error) = prepared {
-            error!(%error, "cannot prepare the next log file; going on without");
-            self.prepare_failed = true;
-            if let Some(segment) = self.prepared.take() {
-                // What it took is given back; that this may fail changes nothing.
-                let _ = self.disk.remove(&segment.path);
-            }
-        }
-        !self.prepare_failed
+    /// Whether the next file should be prepared now: one is being written, and none is there.
+    pub fn wants_prepared(&self) -> bool {
+        // A length of 0 is the setting's way to switch it off.
+        self.options.prepare_bytes > 0
+            && !self.has_failed
+            && self.current.is_some()
+            && self.prepared.is_none()
     }
 
-    /// True if the next file could not be prepared, most likely for want of room. Writes go on.
-    pub fn cannot_prepare(&self) -> bool {
-        self.prepare_failed
-    }
-
-    fn begin_prepared(&mut self) -> Result<(), StorageError> {
-        let needed = self.options.prepare_bytes + RESERVE_BYTES;
-        self.require_free(needed)?;
-        let path = self.dirs.log().join(file_name::PREPARED_LOG);
-        self.prepared = Some(self.create_with_header(path)?);
-        Ok(())
+    /// Takes the next file.
+    pub fn accept(&mut self, prepared: PreparedLog<D>) {
+        debug_assert!(self.prepared.is_none(), "one file is prepared at a time");
+        self.prepared = Some(prepared.0);
     }
 
     /// The file for a batch that begins with `first`, under its final name.
     fn begin_file(&mut self, first: Zxid) -> Result<Segment<D::File>, StorageError> {
         let path = self.dirs.log().join(file_name::log(first));
         match self.prepared.take() {
-            Some(segment) => {
-                self.disk.rename(&segment.path, &path).at("rename", &segment.path)?;
-                Ok(Segment { path, ..segment })
+            Some(mut segment) => {
+                segment.rename(&*self.disk, path)?;
+                Ok(segment)
             }
             None if self.mutation == Some(LogMutation::AppendToOldFile) => self.reopen(path),
-            None => self.create_with_header(path),
+            None => Segment::create(&*self.disk, path, self.options.force_sync),
         }
     }
 
     /// The newest file there is, from its end on: a defect for tests to find.
     fn reopen(&self, path: PathBuf) -> Result<Segment<D::File>, StorageError> {
         let logs = list(&*self.disk, self.dirs.log(), file_name::parse_log)?;
-        let Some((_, path)) = logs.into_iter().next_back() else {
-            return self.create_with_header(path);
-        };
-        let file = self.disk.open(&path).at("open", &path)?;
-        let end = file.len().at("read", &path)?;
-        Ok(Segment { file, path, end, zeroed: end })
-    }
-
-    /// A new file whose header is durable. It is synced by itself: of a first batch that is torn,
-    /// any sector may be lost, and a file without a header could not be told from a damaged one.
-    fn create_with_header(&self, path: PathBuf) -> Result<Segment<D::File>, StorageError> {
-        let file = self.disk.create(&path).at("create", &path)?;
-        file.write_at(0, &framing::HEADER).at("write", &path)?;
-        if self.options.force_sync {
-            file.sync().at("sync", &path)?;
+        match logs.into_iter().next_back() {
+            Some((_, path)) => Segment::open_at_end(&*self.disk, path),
+            None => Segment::create(&*self.disk, path, self.options.force_sync),
         }
-        let end = framing::HEADER.len() as u64;
-        Ok(Segment { file, path, end, zeroed: end })
     }
 
     /// A batch that fits into zeroed space needs no more room than there is.
     fn require_room(&self) -> Result<(), StorageError> {
-        let have = match (&self.current, &self.prepared) {
-            (Some(segment), _) => segment.zeroed - segment.end,
-            (None, Some(segment)) => segment.zeroed - segment.end,
-            (None, None) => 0,
+        let bytes = self.buffer.len();
+        let fits = |segment: &Option<Segment<D::File>>| {
+            segment.as_ref().is_some_and(|segment| segment.zeroed_after(bytes).is_some())
         };
-        let bytes = (self.buffer.len() + framing::HEADER.len()) as u64;
-        if bytes <= have { Ok(()) } else { self.require_free(bytes + RESERVE_BYTES) }
-    }
-
-    fn require_free(&self, needed: u64) -> Result<(), StorageError> {
-        let dir = self.dirs.log();
-        let free = self.disk.free_bytes(dir).at("ask for room in", dir)?;
-        if free >= needed {
+        if fits(&self.current) || fits(&self.prepared) {
             return Ok(());
         }
-        Err(StorageError::Full { dir: dir.to_owned(), free, needed })
+        let needed = (bytes + 2 * BLOCK_BYTES) as u64 + RESERVE_BYTES;
+        require_free(&*self.disk, self.dirs.log(), needed)
     }
-}
-
-/// Writes the next stretch of zeros, up to a multiple of `step`. Made durable at once, so that no
-/// later batch has to wait for it.
-fn fill<F: DiskFile>(
-    segment: &mut Segment<F>,
-    step: u64,
-    force_sync: bool,
-) -> Result<(), StorageError> {
-    static ZEROS: [u8; FILL_BYTES_MAX as usize] = [0; FILL_BYTES_MAX as usize];
-    let step = step.clamp(1, FILL_BYTES_MAX);
-    let bytes = step - segment.zeroed % step;
-    segment.file.write_at(segment.zeroed, &ZEROS[..bytes as usize]).at("write", &segment.path)?;
-    if force_sync {
-        segment.file.sync().at("sync", &segment.path)?;
-    }
-    segment.zeroed += bytes;
-    Ok(())
 }

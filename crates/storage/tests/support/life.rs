@@ -13,8 +13,8 @@ use oxikeeper_storage::sim_disk::SimDisk;
 use oxikeeper_storage::snapshot_writer::SnapshotMutation;
 use oxikeeper_storage::txn_log::LogMutation;
 use oxikeeper_storage::{
-    Compression, Dirs, LogOptions, RecoverOptions, SnapshotWriter, StorageError, TxnLog, clean_up,
-    recover,
+    Compression, Dirs, LogOptions, LogPreparer, Progress, RecoverOptions, SnapshotWriter,
+    StorageError, TxnLog, clean_up, recover,
 };
 use oxikeeper_tree::{ChangeList, Restore, Tree, TreeOptions};
 
@@ -66,7 +66,27 @@ pub struct Known {
 }
 
 pub fn log_options() -> LogOptions {
-    LogOptions { prepare_bytes: 16 << 10, fill_bytes: 4 << 10, ..LogOptions::default() }
+    LogOptions { prepare_bytes: 16 << 10, ..LogOptions::default() }
+}
+
+/// What prepares log files.
+pub fn preparer(disk: &SimDisk, plan: &Plan) -> LogPreparer<SimDisk> {
+    LogPreparer::new(Arc::new(disk.clone()), plan.dirs.clone(), log_options())
+}
+
+/// One step towards the next log file, if one is wanted. False if there is nothing more to do.
+pub fn prepare(log: &mut TxnLog<SimDisk>, preparer: &mut LogPreparer<SimDisk>) -> bool {
+    if !log.wants_prepared() {
+        return false;
+    }
+    match preparer.step() {
+        Progress::More => true,
+        Progress::Failed => false,
+        Progress::Ready(prepared) => {
+            log.accept(prepared);
+            false
+        }
+    }
 }
 
 /// Leads a life.
@@ -91,6 +111,7 @@ pub fn live(
     known.digests.insert(tree.last_zxid(), tree.digest());
     let mut log =
         TxnLog::new(Arc::new(disk.clone()), dirs.clone(), log_options(), tree.last_zxid());
+    let mut preparer = preparer(disk, plan);
     if let Some(Mutation::Log(mutation)) = plan.mutation {
         log.mutate(mutation);
     }
@@ -116,7 +137,7 @@ pub fn live(
             3 => half_a_snapshot(disk, dirs, &tree)?,
             _ => {
                 let from = disk.calls() + 1;
-                log.prepare();
+                prepare(&mut log, &mut preparer);
                 known.may_fail.push((from, disk.calls()));
             }
         }

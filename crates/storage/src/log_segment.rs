@@ -25,6 +25,8 @@ pub(crate) struct Segment<F> {
     end: u64,
     /// Up to here it is zeros already.
     zeroed: u64,
+    /// It was filled with zeros before it was used.
+    was_prepared: bool,
     /// The bytes of the block that `end` lies in, and behind them, while it is written, a batch.
     blocks: Vec<u8>,
 }
@@ -37,7 +39,8 @@ impl<F: DiskFile> Segment<F> {
         D: Disk<File = F>,
     {
         let file = disk.create_log(&path).at("create", &path)?;
-        let mut segment = Segment { file, path, end: 0, zeroed: 0, blocks: Vec::new() };
+        let mut segment =
+            Segment { file, path, end: 0, zeroed: 0, was_prepared: false, blocks: Vec::new() };
         segment.append(&framing::HEADER, durable)?;
         Ok(segment)
     }
@@ -51,12 +54,17 @@ impl<F: DiskFile> Segment<F> {
         let end = file.len().at("read", &path)?;
         let mut blocks = vec![0; end as usize % BLOCK_BYTES];
         file.read_at(end - blocks.len() as u64, &mut blocks).at("read", &path)?;
-        Ok(Segment { file, path, end, zeroed: end, blocks })
+        Ok(Segment { file, path, end, zeroed: end, was_prepared: false, blocks })
     }
 
     /// Where the next record goes.
     pub fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Whether it was filled with zeros before it was used.
+    pub fn was_prepared(&self) -> bool {
+        self.was_prepared
     }
 
     /// How many zeros are left when so many bytes more are written; `None` if they do not fit.
@@ -98,6 +106,7 @@ impl<F: DiskFile> Segment<F> {
             self.file.write_at(self.zeroed, zeros).at("write", &self.path)?;
         }
         self.zeroed += bytes;
+        self.was_prepared = true;
         Ok(self.zeroed)
     }
 

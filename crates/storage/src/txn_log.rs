@@ -6,7 +6,7 @@
 //! A file is never appended to after a restart: the first batch begins a new one. The next file is
 //! prepared while this one is written ([`crate::log_ahead`]): full of zeros, so that a sync need
 //! not also write the file's new length and extents. As soon as it is ready, a file that was not
-//! prepared, or that is used up, gives way to it.
+//! prepared gives way to it, and so does one that is used up and long enough.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +50,9 @@ pub struct SyncStats {
 
 /// No more than this is ever written without a sync: what a recovery has to write again.
 pub(crate) const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
+/// A file that was prepared is not left for the next one before it is so long, however little is
+/// prepared ahead: else there would be a great many.
+const ROLL_BYTES_MIN: u64 = 16 << 20;
 /// A buffer that has grown beyond this is given back.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
@@ -146,9 +149,7 @@ impl<D: Disk> TxnLog<D> {
 
     fn write_batch(&mut self, first: Zxid) -> Result<SyncStats, StorageError> {
         let bytes = self.buffer.len();
-        if self.prepared.is_some()
-            && self.current.as_ref().is_some_and(|segment| segment.zeroed_after(bytes).is_none())
-        {
+        if self.gives_way() {
             self.roll()?;
         }
         let is_new_file = self.current.is_none();
@@ -230,13 +231,21 @@ impl<D: Disk> TxnLog<D> {
         }
     }
 
+    /// Whether the batch is to go into the next file, which is ready, instead of the current one.
+    fn gives_way(&self) -> bool {
+        let is_used_up = |segment: &Segment<D::File>| {
+            segment.zeroed_after(self.buffer.len()).is_none()
+                && (!segment.was_prepared() || segment.end() >= ROLL_BYTES_MIN)
+        };
+        self.prepared.is_some() && self.current.as_ref().is_some_and(is_used_up)
+    }
+
     /// A batch that fits into zeroed space needs no more room than there is.
     fn require_room(&self) -> Result<(), StorageError> {
         let bytes = self.buffer.len();
-        let fits = |segment: &Option<Segment<D::File>>| {
-            segment.as_ref().is_some_and(|segment| segment.zeroed_after(bytes).is_some())
-        };
-        if fits(&self.current) || fits(&self.prepared) {
+        let current = self.current.as_ref().filter(|_| !self.gives_way());
+        let next = current.or(self.prepared.as_ref());
+        if next.is_some_and(|segment| segment.zeroed_after(bytes).is_some()) {
             return Ok(());
         }
         let needed = (bytes + 2 * BLOCK_BYTES) as u64 + RESERVE_BYTES;

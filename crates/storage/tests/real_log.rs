@@ -36,6 +36,9 @@ fn write_and_recover(dir: &Path) {
             log.append(header.zxid, &payload).unwrap();
         }
         assert_eq!(log.sync().unwrap().last, Zxid::new(last));
+        if batch % 50 == 49 {
+            log.roll().unwrap();
+        }
         if log.wants_prepared()
             && let Progress::Ready(prepared) = preparer.step()
         {

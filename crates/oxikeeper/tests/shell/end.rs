@@ -103,7 +103,7 @@ fn a_log_that_nobody_takes_ends_nothing() {
 fn a_failing_log_ends_it_with_code_1_and_loses_nothing() {
     // No file may be longer than 400 KiB, and the system says so with an error, not a signal.
     let script = "trap '' XFSZ && ulimit -f 400 && exec \"$@\"";
-    let home = Home::new("preAllocSize=64");
+    let home = Home::new("preAllocSize=0");
     let server = home.wrapped(script).start();
     let mut client = Client::connect(server.address(), 4000);
     let mut acknowledged = 0;

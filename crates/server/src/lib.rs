@@ -17,6 +17,7 @@ mod open_files;
 mod reactor;
 pub mod run;
 mod shared;
+mod signals;
 mod snapshotter;
 
 /// `3.9.5-oxikeeper-<version>, built on YYYY-MM-DD HH:MM UTC`: begins with the release of Apache

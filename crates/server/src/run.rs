@@ -17,8 +17,6 @@ use oxikeeper_storage::{
 };
 use oxikeeper_tree::{ChangeList, Restore, Tree};
 use parking_lot::RwLock;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -34,6 +32,7 @@ use crate::log_writer::{LogAhead, LogWriter, prepare_logs};
 use crate::open_files;
 use crate::reactor::{Accepted, Desk, Reactor, WAKER};
 use crate::shared::{Mailbox, Shared};
+use crate::signals::EndSignals;
 use crate::snapshotter::Snapshotter;
 
 /// How long a clean end may take before the process ends anyway.
@@ -81,7 +80,7 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
     let clock = Clock::start();
     let listener = listen(&config)?;
     let system = |what| move |error| RunError::System(what, error);
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("signals"))?;
+    let mut signals = EndSignals::take().map_err(system("signals"))?;
     let disk = Arc::new(RealDisk);
     let dirs = Dirs::new(&config.data_dir, &config.data_log_dir);
     dirs.prepare(&*disk, config.datadir_autocreate)
@@ -101,8 +100,7 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
         ms = clock.now().millis(),
         "serving"
     );
-    let signal = signals.forever().next().unwrap_or(SIGTERM);
-    info!(signal, "ending");
+    let signal = signals.wait();
     server.end();
     Ok(ExitCode::from(128 + signal as u8))
 }

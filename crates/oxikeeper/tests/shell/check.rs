@@ -85,6 +85,45 @@ fn sound_directories_are_code_0_and_described() {
     }
 }
 
+/// Every directory there is: what `check` calls sound a server serves, and the rest it refuses.
+#[test]
+fn check_and_server_agree_about_every_directory() {
+    let fixtures =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/datadir/apache-3.9.5");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&fixtures).expect("fixtures") {
+        let dir = entry.expect("a fixture").path();
+        if dir.join("version-2").is_dir() {
+            names.push(dir);
+        } else if dir.is_dir() {
+            let inner = fs::read_dir(&dir).expect("fixtures").map(|e| e.expect("a fixture").path());
+            names.extend(inner.filter(|dir| dir.join("version-2").is_dir()));
+        }
+    }
+    assert!(names.len() > 40, "{names:?}");
+    let mut sound_count = 0;
+    for dir in &names {
+        let name = dir.strip_prefix(&fixtures).expect("below it").display().to_string();
+        let home = home_with(&name);
+        let (code, verdict) = check_only(&home.data_dir());
+        if code == 0 {
+            sound_count += 1;
+            let zxid = verdict.split("sound: last zxid ").nth(1).expect("a zxid");
+            let zxid = zxid.split(',').next().expect("a zxid");
+            let server = home.start();
+            let summary = server.word("srvr");
+            assert!(summary.contains(&format!("\nZxid: {zxid}\n")), "{name}: {verdict}{summary}");
+        } else {
+            let refused = home.run_to_end();
+            assert_eq!(refused.code, Some(1), "{name}: {verdict}{}", refused.stderr);
+            let reason = verdict.split("would refuse this directory: ").nth(1).expect("a reason");
+            let first_line = reason.lines().next().expect("a reason");
+            assert!(refused.stderr.contains(first_line), "{name}: {verdict}{}", refused.stderr);
+        }
+    }
+    assert!(sound_count > 30, "{sound_count} of {}", names.len());
+}
+
 /// The server refuses with the reason and a command; the command mends it; the server starts.
 #[test]
 fn damage_is_refused_with_the_command_that_mends_it() {

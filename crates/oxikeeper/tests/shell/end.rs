@@ -56,6 +56,22 @@ fn sighup_ends_it_with_129() {
     end_under_load(Signal::HUP, 129);
 }
 
+/// `nohup` and shells start processes with signals ignored, and expect that to hold.
+#[test]
+fn signals_that_were_ignored_at_the_start_do_not_end_it() {
+    let server = Home::new("").wrapped("trap '' HUP INT && exec \"$@\"").start();
+    let mut client = Client::connect(server.address(), 4000);
+    server.signal(Signal::HUP);
+    server.signal(Signal::INT);
+    // A request for the stacks of a JVM's threads is answered with a line, and it goes on.
+    server.signal(Signal::QUIT);
+    wait_until("a line about it", || server.log().contains("SIGQUIT"));
+    client.create("/a", b"", 0).expect("it goes on");
+    server.signal(Signal::TERM);
+    let (code, home) = server.wait_end();
+    assert_eq!(code, Some(143), "{}", home.log());
+}
+
 #[test]
 fn a_kill_loses_nothing_acknowledged() {
     let mut server = Server::start("snapCount=40");

@@ -144,3 +144,25 @@ fn a_failing_log_ends_it_with_code_1_and_loses_nothing() {
         assert!(again.exists(&format!("/n-{number}"), false), "{number} was acknowledged");
     }
 }
+
+/// Somebody removes the data directory under it: it ends with the reason when it needs a new file,
+/// and does not go on as if there were one.
+#[test]
+fn a_data_directory_that_is_gone_ends_it_with_code_1() {
+    let server = Server::start("snapCount=20\npreAllocSize=64");
+    let mut client = Client::connect(server.address(), 4000);
+    client.create("/a", b"", 0).expect("a new node");
+    let version_2 = server.home.data_dir().join("version-2");
+    std::fs::remove_dir_all(&version_2).expect("it is there");
+    let mut written = 0;
+    while client.call(op::CREATE, &create_body(&format!("/n-{written}"), b"", 0)).is_ok() {
+        written += 1;
+        assert!(written < 10_000, "it goes on without its directory");
+    }
+    let (code, home) = server.wait_end();
+    assert_eq!(code, Some(1), "{}", home.log());
+    let place = version_2.display().to_string();
+    for words in ["the transaction log failed", &place, "No such file or directory"] {
+        assert!(home.log().contains(words), "no {words:?} in {}", home.log());
+    }
+}

@@ -16,12 +16,15 @@ use crate::support::{wait_for, wait_until};
 /// A server whose `dataDir` is a file system of 24 MiB.
 fn start_on_small_disk() -> Server {
     let home = Home::new("preAllocSize=1024\nsnapCount=1000000");
-    let dir = home.data_dir();
-    fs::create_dir(&dir).expect("a new directory");
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=24m", "oxikeeper-test"]).arg(&dir);
-    assert!(mount.status().expect("mount runs").success(), "no file system for {dir:?}");
+    mount_small_disk(&home.data_dir());
     home.start()
+}
+
+fn mount_small_disk(dir: &Path) {
+    fs::create_dir(dir).expect("a new directory");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=24m", "oxikeeper-test"]).arg(dir);
+    assert!(mount.status().expect("mount runs").success(), "no file system for {dir:?}");
 }
 
 /// Takes all the room there is.
@@ -156,5 +159,49 @@ fn a_full_disk_does_not_keep_it_from_ending() {
         let server = home.start();
         let mut client = Client::resume(server.address(), session, &password, 4000);
         assert_eq!(client.get("/a"), Ok(b"kept".to_vec()));
+    });
+}
+
+/// The log has room and the snapshots have none: writes go on, and snapshots once they can.
+#[test]
+fn no_room_for_snapshots_holds_nobody_up() {
+    inside(Namespace::Mounts, "full_disk::no_room_for_snapshots_holds_nobody_up", || {
+        let home = Home::new("").with_settings("snapCount=50\npreAllocSize=256");
+        mount_small_disk(&home.data_dir());
+        let logs = home.path("logs");
+        let settings = format!("snapCount=50\npreAllocSize=256\ndataLogDir={}", logs.display());
+        let mut server = home.with_settings(&settings).start();
+        let snapshots = server.home.data_dir().join("version-2");
+        let count = || {
+            let names = fs::read_dir(&snapshots)
+                .expect("files")
+                .map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"));
+            names.filter(|name| name.starts_with("snapshot.")).count()
+        };
+        let mut client = Client::connect(server.address(), 4000);
+        fill(&server.home.data_dir());
+        let before = count();
+        let mut written = 0;
+        let mut write = |client: &mut Client| {
+            client.create(&format!("/n-{written}"), &[b'x'; 2000], 0).expect("the log has room");
+            written += 1;
+        };
+        wait_until("a word about it in the log", || {
+            write(&mut client);
+            server.log().contains("No space left on device")
+        });
+        (0..200).for_each(|_| write(&mut client));
+        assert!(server.is_running());
+        assert_eq!(count(), before, "half a snapshot is none");
+        make_room(&server.home.data_dir());
+        wait_until("a snapshot", || {
+            write(&mut client);
+            count() > before
+        });
+        let server = server.kill().start();
+        let mut client = Client::resume(server.address(), client.session, &client.password, 4000);
+        for number in 0..written {
+            assert!(client.exists(&format!("/n-{number}"), false), "{number} was acknowledged");
+        }
     });
 }

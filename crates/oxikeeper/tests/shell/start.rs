@@ -112,3 +112,47 @@ fn autopurge_begins_with_the_start() {
     let server = server.kill().start();
     assert!(Client::connect(server.address(), 4000).exists("/n-0", false));
 }
+
+/// Values that make no sense and are no errors either, as with Apache: it serves, and nothing in it
+/// overflows.
+#[test]
+fn absurd_values_are_served_with() {
+    for settings in [
+        "tickTime=2147483647",
+        "tickTime=1",
+        "maxClientCnxns=2147483647\nmaxCnxns=9223372036854775807",
+        "maxClientCnxns=-1\nmaxCnxns=-1",
+        "minSessionTimeout=-2",
+        "minSessionTimeout=2147483647\nmaxSessionTimeout=2147483647",
+        "snapCount=0\nsnapSizeLimitInKb=1\ntxnLogSizeLimitInKb=1\npreAllocSize=1",
+        "snapCount=-5\nsnapSizeLimitInKb=-1\ntxnLogSizeLimitInKb=-1\npreAllocSize=-1",
+        "snapSizeLimitInKb=9223372036854775807\ntxnLogSizeLimitInKb=9223372036854775807",
+        "preAllocSize=9223372036854775807",
+        "preAllocSize=0",
+        "-Djute.maxbuffer=9223372036854775807\n-Dzookeeper.jute.maxbuffer.extrasize=-1",
+        "-Djute.maxbuffer=2147483647",
+        "clientPortListenBacklog=-5",
+        "clientPortListenBacklog=2147483647",
+        "autopurge.purgeInterval=2147483647\nautopurge.snapRetainCount=2147483647",
+        "autopurge.purgeInterval=-1\nautopurge.snapRetainCount=-1",
+        "-Dznode.container.checkIntervalMs=0\n-Dznode.container.maxPerMinute=0",
+        "-Dznode.container.checkIntervalMs=-1\n-Dznode.container.maxNeverUsedIntervalMs=-1",
+        "fsync.warningthresholdms=-1",
+        "globalOutstandingLimit=-1",
+        "initLimit=-5\nsyncLimit=-5",
+    ] {
+        let server = Server::start(settings);
+        let mut client = Client::connect(server.address(), i32::MAX);
+        for number in 0..5 {
+            let made = client.create(&format!("/n-{number}"), &[b'x'; 5000], 0);
+            assert_eq!(made, Ok(()), "{settings}");
+        }
+        // Right after a kill, and again with all that there is.
+        let server = server.kill().start();
+        let mut again = Client::resume(server.address(), client.session, &client.password, -1);
+        assert_eq!(again.session, client.session, "{settings}");
+        assert_eq!(again.get("/n-4").as_deref(), Ok(&[b'x'; 5000][..]), "{settings}");
+        again.close();
+        assert!(!server.log().contains("panicked"), "{settings}: {}", server.log());
+    }
+}

@@ -3,7 +3,7 @@
 //! A test runs itself again inside: the outer run starts this test binary below `unshare` and
 //! judges how it ended, the inner one does the work.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::PATIENCE;
 use super::process::run_command;
@@ -36,7 +36,7 @@ pub fn inside(namespace: Namespace, name: &str, body: impl FnOnce()) {
     };
     let mut command = Command::new("unshare");
     command.arg(flag);
-    if !rustix::process::geteuid().is_root() {
+    if !succeeds(Command::new("unshare").args([flag, "true"])) {
         command.args(["--user", "--map-root-user"]);
     }
     let exe = std::env::current_exe().expect("a running test has a path");
@@ -54,4 +54,14 @@ pub fn inside(namespace: Namespace, name: &str, body: impl FnOnce()) {
     );
     // A name that does not fit would run nothing, and nothing cannot fail.
     assert!(ended.stdout.contains("1 passed"), "{name} is no test: {}", ended.stdout);
+}
+
+/// Whether there is such a program.
+pub fn has_program(name: &str) -> bool {
+    succeeds(Command::new("sh").args(["-c", "command -v \"$0\"", name]))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    silent.status().is_ok_and(|status| status.success())
 }

@@ -187,3 +187,82 @@ fn slow_readers_do_not_keep_it_from_ending() {
     assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
     drop(peers);
 }
+
+/// Whoever waits costs no time: connections that are full, half-closed, reset or half-open, and the
+/// reactors sleep.
+#[test]
+fn connections_that_wait_cost_no_time() {
+    let server = Server::start("maxClientCnxns=0");
+    let mut writer = Client::connect(server.address(), 4000);
+    writer.create("/big", &vec![b'v'; 500 << 10], 0).expect("a new node");
+    let mut requests = Vec::new();
+    for xid in 1..=20 {
+        requests.extend(request(xid, op::GET_DATA, &watchable_body("/big", false)));
+    }
+    let deaf = || {
+        let mut peer = Client::open_narrow(server.address(), 4096).expect("a connection");
+        peer.handshake(4000).expect("a session");
+        peer.send(&requests).expect("requests are small");
+        peer.stream().peek(&mut [0; 1]).expect("some of the first reply");
+        peer
+    };
+    let full: Vec<Client> = (0..10).map(|_| deaf()).collect();
+    let half_closed: Vec<Client> = (0..10).map(|_| deaf()).collect();
+    half_closed.iter().for_each(|peer| peer.end_writing().expect("half-closed"));
+    (0..10).for_each(|_| deaf().reset());
+    let mut half_open: Vec<Client> =
+        (0..10).map(|_| Client::open(server.address()).expect("a connection")).collect();
+    half_open.iter_mut().take(5).for_each(|peer| peer.send(&[0, 0, 0, 45]).expect("sent"));
+    half_open.iter().skip(3).for_each(|peer| peer.end_writing().expect("half-closed"));
+    wait_until("all that there is to be sent", || {
+        let before = server.cpu_time();
+        writer.ping().expect("answered");
+        server.cpu_time() == before
+    });
+    // Two seconds: longer than any single thing that is still to do.
+    let (began, before) = (Instant::now(), server.cpu_time());
+    while began.elapsed() < Duration::from_secs(2) {
+        writer.ping().expect("answered");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let spent = server.cpu_time() - before;
+    assert!(spent < Duration::from_millis(500), "{spent:?} of two seconds for nothing");
+    drop((full, half_closed, half_open));
+}
+
+/// Clients that ask for all they can get, and take it: the others get their turn.
+#[test]
+fn greedy_clients_do_not_starve_the_others() {
+    let server = Server::start("preAllocSize=1024");
+    let mut writer = Client::connect(server.address(), 4000);
+    writer.create("/big", &vec![b'v'; 200 << 10], 0).expect("a new node");
+    writer.create("/small", b"", 0).expect("a new node");
+    let witness = Witness::start(server.address());
+    witness.wait_rounds(5);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let address = server.address();
+        for greedy in 0..6 {
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut client = Client::connect(address, 4000);
+                let one = match greedy % 3 {
+                    0 => request(1, op::GET_DATA, &watchable_body("/big", false)),
+                    1 => request(1, op::GET_DATA, &watchable_body("/small", false)),
+                    _ => request(1, op::SET_DATA, &set_body("/small", &[b'x'; 100])),
+                };
+                let many = one.repeat(200);
+                client.send(&many).expect("sent");
+                while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    for _ in 0..200 {
+                        assert_eq!(client.next().expect("a reply").err, 0);
+                    }
+                    client.send(&many).expect("sent");
+                }
+            });
+        }
+        witness.wait_rounds(100);
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    witness.finish();
+}

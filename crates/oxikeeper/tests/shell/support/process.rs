@@ -248,6 +248,18 @@ impl Server {
         kib * 1024
     }
 
+    /// The processor time it has taken, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        let stat = stat.expect("a running process has a stat");
+        // Behind the name, which may hold blanks: the state is field 3, the times are 14 and 15.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let field = |number: usize| fields[number - 3].parse::<u64>().expect("a number");
+        // A hundred ticks a second, on every Linux there is.
+        Duration::from_millis(10 * (field(14) + field(15)))
+    }
+
     /// The answer to a four-letter word.
     pub fn word(&self, word: &str) -> String {
         self::word(self.address(), word).expect("an answer to a four-letter word")

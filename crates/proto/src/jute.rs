@@ -196,7 +196,12 @@ impl Encode for &[u8] {
 /// Nullable string. Malformed UTF-8 becomes U+FFFD, as in Apache's reader; it never fails.
 impl<'a> Decode<'a> for Option<Cow<'a, str>> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(reader.buffer()?.map(String::from_utf8_lossy))
+        // The first look is for speed alone: nearly all strings are well-formed.
+        let text = |bytes: &'a [u8]| match str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(bytes),
+        };
+        Ok(reader.buffer()?.map(text))
     }
 }
 

@@ -66,6 +66,9 @@ pub fn validate(path: &str) -> Result<(), PathError> {
     if path.ends_with('/') {
         return Err(PathError::TrailingSlash);
     }
+    if is_plain(path) {
+        return Ok(());
+    }
     let mut start = 1;
     for name in path[1..].split('/') {
         match name {
@@ -79,6 +82,17 @@ pub fn validate(path: &str) -> Result<(), PathError> {
         Some((at, c)) => Err(PathError::Character { code: u32::from(c), at }),
         None => Ok(()),
     }
+}
+
+/// Whether one look shows that nothing is wrong: printable ASCII, and no name that is empty or begins
+/// with a dot.
+fn is_plain(path: &str) -> bool {
+    let mut before = 0;
+    path.bytes().all(|byte| {
+        let starts_oddly = before == b'/' && matches!(byte, b'/' | b'.');
+        before = byte;
+        !starts_oddly && matches!(byte, 0x20..=0x7e)
+    })
 }
 
 fn is_allowed(c: char) -> bool {

@@ -73,6 +73,28 @@ struct Socket {
     is_ending: bool,
 }
 
+/// What the Front asked for and is being carried out. Kept for its memory: a read must not cost an
+/// allocation.
+#[derive(Default)]
+struct ToDo {
+    flush: Vec<ConnId>,
+    resume: Vec<ConnId>,
+    close: Vec<(ConnId, CloseHow, &'static str)>,
+}
+
+impl ToDo {
+    /// Takes over what is asked for. Everything before must be done.
+    fn take(&mut self, outputs: &mut Outputs) {
+        std::mem::swap(&mut self.flush, &mut outputs.flush);
+        std::mem::swap(&mut self.resume, &mut outputs.resume);
+        std::mem::swap(&mut self.close, &mut outputs.close);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.flush.is_empty() && self.resume.is_empty() && self.close.is_empty()
+    }
+}
+
 /// See the module's head.
 pub struct Reactor {
     front: Front,
@@ -86,6 +108,7 @@ pub struct Reactor {
     sockets: BTreeMap<ConnId, Socket>,
     buffer: Box<[u8]>,
     outputs: Outputs,
+    todo: ToDo,
     mail: Vec<MailBatch>,
     /// Sockets with more to read than their turn allowed.
     unread: Vec<ConnId>,
@@ -117,6 +140,7 @@ impl Reactor {
             sockets: BTreeMap::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             outputs: Outputs::default(),
+            todo: ToDo::default(),
             mail: Vec::new(),
             unread: Vec::new(),
             words: Vec::new(),
@@ -292,26 +316,25 @@ impl Reactor {
 
     /// Carries out what the Front asked for, until it asks no more.
     fn carry_out(&mut self, at: View<'_>) {
+        let mut todo = std::mem::take(&mut self.todo);
         loop {
             self.apply_pauses();
-            let close = std::mem::take(&mut self.outputs.close);
-            let flush = std::mem::take(&mut self.outputs.flush);
-            let resume = std::mem::take(&mut self.outputs.resume);
-            if close.is_empty() && flush.is_empty() && resume.is_empty() {
-                return;
+            todo.take(&mut self.outputs);
+            if todo.is_empty() {
+                break;
             }
-            for conn in flush {
+            for conn in todo.flush.drain(..) {
                 if self.sockets.get(&conn).is_some_and(|socket| !socket.is_full) {
                     self.write(conn, at);
                 }
             }
-            for conn in resume {
+            for conn in todo.resume.drain(..) {
                 if let Some(socket) = self.sockets.get_mut(&conn) {
                     socket.is_paused = false;
                     self.set_interest(conn);
                 }
             }
-            for (conn, how, why) in close {
+            for (conn, how, why) in todo.close.drain(..) {
                 match how {
                     CloseHow::Now => self.end(conn, why),
                     CloseHow::AfterOutput => {
@@ -323,6 +346,7 @@ impl Reactor {
                 }
             }
         }
+        self.todo = todo;
     }
 
     fn apply_pauses(&mut self) {

@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 
-use oxikeeper_proto::stat::NodeKind;
+use oxikeeper_proto::stat::{NodeKind, StatPersisted};
 use oxikeeper_proto::txn::{DeleteTxn, SetAclTxn, SetDataTxn};
 use oxikeeper_proto::{Acl, SessionId, Txn, TxnHeader, Zxid, path};
 
 use crate::change::{Applied, ChangeKind, ChangeList, Outcome};
 use crate::digest::Content;
-use crate::node::Node;
+use crate::node::{Node, visible_stat};
 use crate::nodes::{Family, NodeId, ROOT};
 use crate::record::Record;
 use crate::tree::Tree;
@@ -105,10 +105,20 @@ impl Tree {
             }
             None => {
                 let czxid = origin.zxid.raw();
+                let stat = StatPersisted {
+                    czxid: origin.zxid,
+                    mzxid: origin.zxid,
+                    ctime: origin.time_ms,
+                    mtime: origin.time_ms,
+                    ephemeral_owner: kind.to_owner(),
+                    pzxid: origin.zxid,
+                    ..StatPersisted::default()
+                };
+                let acl = self.acls.acquire(acl);
                 let record = Record {
                     name: name.as_bytes(),
                     data,
-                    acl: self.acls.acquire(acl),
+                    acl,
                     owner: kind.to_owner(),
                     czxid,
                     mzxid: czxid,
@@ -120,9 +130,11 @@ impl Tree {
                 let id = self.nodes.insert(parent, hash, &record);
                 self.after_insert(id);
                 self.index_kind(id, record.owner);
-                self.count_in(path, id);
-                self.note(ChangeKind::Created, origin.zxid, path, (id, parent), changes);
-                Outcome::Created { stat: Node::new(self, id).stat() }
+                self.add(self.share(path, id, data, &stat));
+                self.note(ChangeKind::Created, origin.zxid, path, (acl, parent), changes);
+                let data_len = data.map_or(0, <[u8]>::len);
+                let kind = self.kind(record.owner);
+                Outcome::Created { stat: visible_stat(&stat, kind, data_len, 0) }
             }
         };
         self.change_family(parent_path, parent, |family| {
@@ -146,28 +158,33 @@ impl Tree {
     /// Changes what a parent knows of its children, and the digest with it.
     fn change_family(&mut self, path: &str, id: NodeId, change: impl FnOnce(&mut Family)) {
         self.before_change(id);
-        let before = self.nodes.persisted(id);
-        change(self.nodes.family_mut(id, before.czxid));
-        let after = self.nodes.persisted(id);
-        if self.options.digest_enabled
+        let record = self.nodes.record(id);
+        let before = self.nodes.persisted_of(id, &record);
+        let content = self.options.digest_enabled.then(|| Content::of(path, record.data));
+        let family = self.nodes.family_mut(id, before.czxid);
+        change(family);
+        let after = StatPersisted { cversion: family.cversion, pzxid: family.pzxid, ..before };
+        if let Some(content) = content
             && after != before
-            && let Some(content) = Content::of(path, self.nodes.record(id).data)
         {
             let digest = self.digest.wrapping_sub(content.digest(&before));
             self.digest = digest.wrapping_add(content.digest(&after));
         }
     }
 
-    /// Tells of a change of a node under a parent.
+    /// Tells of a change of a node, with the number of its ACL, under a parent.
     fn note(
         &self,
         kind: ChangeKind,
         zxid: Zxid,
         path: &str,
-        (id, parent): (NodeId, NodeId),
+        (acl, parent): (u32, NodeId),
         changes: &mut ChangeList,
     ) {
-        let acl = self.acls.get(self.nodes.record(id).acl);
+        if changes.is_deaf() {
+            return;
+        }
+        let acl = self.acls.get(acl);
         let parent_acl = self.acls.get(self.nodes.record(parent).acl);
         changes.push(kind, zxid, path, acl, parent_acl);
     }
@@ -178,7 +195,8 @@ impl Tree {
         let node = self.nodes.find(path);
         if let Some(id) = node {
             self.delete_below(origin.zxid, id);
-            self.note(ChangeKind::Deleted, origin.zxid, path, (id, parent), changes);
+            let acl = self.nodes.record(id).acl;
+            self.note(ChangeKind::Deleted, origin.zxid, path, (acl, parent), changes);
             self.remove(origin.zxid, path, id);
         }
         self.change_family(parent_path, parent, |family| {
@@ -225,18 +243,26 @@ impl Tree {
         let path = body.path.as_ref();
         let Some(id) = self.nodes.find(path) else { return Outcome::Missing };
         self.before_change(id);
-        self.take_out(path, id);
-        let bytes_before = self.nodes.record(id).data.map_or(0, <[u8]>::len);
+        let record = self.nodes.record(id);
+        let (acl, kind) = (record.acl, self.kind(record.owner));
+        let bytes_before = record.data.map_or(0, <[u8]>::len);
+        let before = self.nodes.persisted_of(id, &record);
+        let children = self.nodes.family(id, &record).child_count;
+        let share = self.share(path, id, record.data, &before);
+        self.subtract(share);
+        let (version, mzxid, mtime) = (body.version, origin.zxid, origin.time_ms);
         self.nodes.replace_with(id, body.data, |record| {
-            record.version = body.version;
-            record.mzxid = origin.zxid.raw();
-            record.mtime = origin.time_ms;
+            record.version = version;
+            record.mzxid = mzxid.raw();
+            record.mtime = mtime;
         });
-        self.count_in(path, id);
+        let after = StatPersisted { version, mzxid, mtime, ..before };
+        self.add(self.share(path, id, body.data, &after));
         let parent = if id == ROOT { id } else { self.nodes.parent(id) };
-        self.note(ChangeKind::DataChanged, origin.zxid, path, (id, parent), changes);
-        let stat = Node::new(self, id).stat();
-        self.quota_set(path, bytes_before, body.data.map_or(0, <[u8]>::len));
+        self.note(ChangeKind::DataChanged, origin.zxid, path, (acl, parent), changes);
+        let bytes = body.data.map_or(0, <[u8]>::len);
+        let stat = visible_stat(&after, kind, bytes, children);
+        self.quota_set(path, bytes_before, bytes);
         Outcome::DataSet { stat }
     }
 

@@ -35,9 +35,20 @@ pub struct Change {
 pub struct ChangeList {
     changes: Vec<Change>,
     paths: String,
+    is_deaf: bool,
 }
 
 impl ChangeList {
+    /// A list that stays empty: nobody wants to know.
+    pub fn deaf() -> ChangeList {
+        ChangeList { is_deaf: true, ..ChangeList::default() }
+    }
+
+    /// Whether it stays empty.
+    pub fn is_deaf(&self) -> bool {
+        self.is_deaf
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.changes.len()

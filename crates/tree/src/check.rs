@@ -27,7 +27,7 @@ impl Tree {
             let path = self.nodes.path(id);
             assert_eq!(self.nodes.find(&path), Some(id), "the index finds {path}");
             seen += 1;
-            digest = digest.wrapping_add(self.digest_of(&path, id));
+            digest = digest.wrapping_add(self.share_of(&path, id).digest);
             let record = self.nodes.record(id);
             size += (record.data.map_or(0, <[u8]>::len) + path_letters(&path, id)) as u64;
             *acl_counts.entry(record.acl).or_default() += 1;

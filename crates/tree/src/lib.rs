@@ -24,7 +24,7 @@ mod snapshot;
 mod tree;
 
 pub use change::{Applied, Change, ChangeKind, ChangeList, Outcome};
-pub use digest::{content_crc, counts_in_digest, node_digest};
+pub use digest::Content;
 pub use loader::{LoadError, TreeLoader};
 pub use node::Node;
 pub use quota::{Quota, QuotaValues};

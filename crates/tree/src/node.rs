@@ -5,7 +5,6 @@ use std::sync::Arc;
 use oxikeeper_proto::stat::{NodeKind, StatPersisted};
 use oxikeeper_proto::{Acl, Stat};
 
-use crate::digest::content_crc;
 use crate::nodes::NodeId;
 use crate::record::Record;
 use crate::tree::Tree;
@@ -30,25 +29,8 @@ impl<'t> Node<'t> {
 
     /// What clients see of its statistics.
     pub fn stat(&self) -> Stat {
-        let persisted = self.persisted();
-        let children = self.num_children() as i32;
-        let ephemeral_owner = match self.kind() {
-            NodeKind::Ephemeral(session) => session.0,
-            NodeKind::Persistent | NodeKind::Container | NodeKind::Ttl(_) => 0,
-        };
-        Stat {
-            czxid: persisted.czxid,
-            mzxid: persisted.mzxid,
-            ctime: persisted.ctime,
-            mtime: persisted.mtime,
-            version: persisted.version,
-            cversion: persisted.cversion.wrapping_mul(2).wrapping_sub(children),
-            aversion: persisted.aversion,
-            ephemeral_owner,
-            data_length: self.record.data.map_or(0, <[u8]>::len) as i32,
-            num_children: children,
-            pzxid: persisted.pzxid,
-        }
+        let data_len = self.record.data.map_or(0, <[u8]>::len);
+        visible_stat(&self.persisted(), self.kind(), data_len, self.num_children())
     }
 
     /// What files keep of its statistics.
@@ -100,13 +82,35 @@ impl<'t> Node<'t> {
         self.tree.nodes.path(self.id)
     }
 
-    /// CRC-32 of path and data, from which its digest with another stat can be derived.
-    pub fn content_crc(&self) -> u32 {
-        content_crc(&self.path(), self.record.data)
-    }
-
     /// Its share of the tree's digest.
     pub fn digest(&self) -> u64 {
-        self.tree.digest_of(&self.path(), self.id)
+        self.tree.share_of(&self.path(), self.id).digest
+    }
+}
+
+/// Statistics as clients see them.
+pub(crate) fn visible_stat(
+    stat: &StatPersisted,
+    kind: NodeKind,
+    data_len: usize,
+    children: u32,
+) -> Stat {
+    let ephemeral_owner = match kind {
+        NodeKind::Ephemeral(session) => session.0,
+        NodeKind::Persistent | NodeKind::Container | NodeKind::Ttl(_) => 0,
+    };
+    let children = children as i32;
+    Stat {
+        czxid: stat.czxid,
+        mzxid: stat.mzxid,
+        ctime: stat.ctime,
+        mtime: stat.mtime,
+        version: stat.version,
+        cversion: stat.cversion.wrapping_mul(2).wrapping_sub(children),
+        aversion: stat.aversion,
+        ephemeral_owner,
+        data_length: data_len as i32,
+        num_children: children,
+        pzxid: stat.pzxid,
     }
 }

@@ -171,12 +171,7 @@ impl Nodes {
         self.families.get_mut(entry.family)
     }
 
-    /// Stat as files keep it.
-    pub fn persisted(&self, id: NodeId) -> StatPersisted {
-        self.persisted_of(id, &self.record(id))
-    }
-
-    /// As [`persisted`](Self::persisted), with the node's record at hand.
+    /// Stat as files keep it, of a node with this record.
     pub fn persisted_of(&self, id: NodeId, record: &Record<'_>) -> StatPersisted {
         let family = self.family(id, record);
         StatPersisted {

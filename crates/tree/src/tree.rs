@@ -6,7 +6,7 @@ use oxikeeper_proto::stat::{NodeKind, StatPersisted};
 use oxikeeper_proto::{Acl, Id, SessionId, Zxid, acl, path};
 
 use crate::acl_table::{self, AclTable};
-use crate::digest::digest_at;
+use crate::digest::Content;
 use crate::node::Node;
 use crate::nodes::{NodeId, Nodes, ROOT};
 use crate::quota::{Quota, QuotaRoots};
@@ -213,29 +213,43 @@ impl Tree {
         });
     }
 
-    /// Adds a node's share to digest and size.
+    /// Adds a node's share to digest and size, once it is as it will be.
     pub(crate) fn count_in(&mut self, path: &str, id: NodeId) {
-        self.digest = self.digest.wrapping_add(self.digest_of(path, id));
-        self.data_size += self.size_of(path, id);
+        self.add(self.share_of(path, id));
     }
 
     /// Takes a node's share out of digest and size, before it changes or goes.
     pub(crate) fn take_out(&mut self, path: &str, id: NodeId) {
-        self.digest = self.digest.wrapping_sub(self.digest_of(path, id));
-        self.data_size -= self.size_of(path, id);
+        self.subtract(self.share_of(path, id));
     }
 
-    pub(crate) fn digest_of(&self, path: &str, id: NodeId) -> u64 {
-        if !self.options.digest_enabled {
-            return 0;
-        }
+    pub(crate) fn share_of(&self, path: &str, id: NodeId) -> Share {
         let record = self.nodes.record(id);
-        digest_at(path, record.data, &self.nodes.persisted_of(id, &record))
+        self.share(path, id, record.data, &self.nodes.persisted_of(id, &record))
     }
 
-    fn size_of(&self, path: &str, id: NodeId) -> u64 {
-        let data = self.nodes.record(id).data.map_or(0, <[u8]>::len);
-        (data + path_letters(path, id)) as u64
+    /// What a node with this data and stat counts for.
+    pub(crate) fn share(
+        &self,
+        path: &str,
+        id: NodeId,
+        data: Option<&[u8]>,
+        stat: &StatPersisted,
+    ) -> Share {
+        let digest =
+            if self.options.digest_enabled { Content::of(path, data).digest(stat) } else { 0 };
+        let size = (data.map_or(0, <[u8]>::len) + path_letters(path, id)) as u64;
+        Share { digest, size }
+    }
+
+    pub(crate) fn add(&mut self, share: Share) {
+        self.digest = self.digest.wrapping_add(share.digest);
+        self.data_size += share.size;
+    }
+
+    pub(crate) fn subtract(&mut self, share: Share) {
+        self.digest = self.digest.wrapping_sub(share.digest);
+        self.data_size -= share.size;
     }
 
     /// The kind that a stored owner stands for.
@@ -275,6 +289,15 @@ impl Tree {
             }
         }
     }
+}
+
+/// What a node counts for in the sums over the tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// In its digest.
+    pub digest: u64,
+    /// In Apache's `approximateDataSize`, bytes.
+    size: u64,
 }
 
 /// Length of a path as Apache counts it: in UTF-16 units, of which each character that a path may

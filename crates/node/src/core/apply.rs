@@ -60,7 +60,9 @@ impl Core {
             bytes: Vec::new(),
             changes: Arc::default(),
         }));
-        let mut outgoing = Outgoing { batches: mail, changes: ChangeList::default() };
+        let is_watched = self.watching.contains(&true);
+        let changes = if is_watched { ChangeList::default() } else { ChangeList::deaf() };
+        let mut outgoing = Outgoing { batches: mail, changes };
         for (front, item) in self.immediate.drain(..) {
             outgoing.batches[usize::from(front.0)].items.push(item);
         }

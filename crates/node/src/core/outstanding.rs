@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::{Entry as HashEntry, EntryRef};
 use oxikeeper_proto::stat::{NodeKind, StatPersisted};
 use oxikeeper_proto::{Acl, SessionId, Zxid};
-use oxikeeper_tree::{Tree, content_crc, counts_in_digest, node_digest};
+use oxikeeper_tree::{Content, Tree};
 
 use crate::mutation::{Mutation, mutated};
 
@@ -29,8 +30,8 @@ pub(super) struct FutureNode {
     pub acl: Arc<[Acl]>,
     /// Bytes of data.
     pub data_len: usize,
-    /// CRC-32 of what the digest covers besides the stat.
-    content_crc: u32,
+    /// What the digest covers besides the stat.
+    content: Content,
 }
 
 impl FutureNode {
@@ -39,12 +40,8 @@ impl FutureNode {
         NodeKind::from_owner(self.stat.ephemeral_owner, false)
     }
 
-    fn digest(&self, path: &str) -> u64 {
-        if !counts_in_digest(path) {
-            return 0;
-        }
-        let path_len = if path == "/" { 0 } else { path.len() };
-        node_digest(self.content_crc, (path_len + self.data_len) as u64, &self.stat)
+    fn digest(&self) -> u64 {
+        self.content.digest(&self.stat)
     }
 }
 
@@ -117,7 +114,7 @@ impl Outstanding {
                 child_count: node.num_children(),
                 acl: Arc::clone(node.acl()),
                 data_len: node.data().map_or(0, <[u8]>::len),
-                content_crc: content_crc(path, node.data()),
+                content: Content::of(path, node.data()),
             }),
         }
     }
@@ -149,7 +146,7 @@ impl Outstanding {
         stat: StatPersisted,
         zxid: Zxid,
     ) {
-        self.take_out(parent_path, &parent);
+        self.take_out(&parent);
         parent.stat.cversion = parent.stat.cversion.wrapping_add(1);
         parent.stat.pzxid = zxid;
         parent.child_count += 1;
@@ -159,7 +156,7 @@ impl Outstanding {
             child_count: 0,
             acl,
             data_len: data.map_or(0, <[u8]>::len),
-            content_crc: content_crc(path, data),
+            content: Content::of(path, data),
         };
         if let NodeKind::Ephemeral(session) = node.kind() {
             self.count_ephemeral(session, |bytes| bytes + encoded_len(path));
@@ -175,12 +172,12 @@ impl Outstanding {
         node: &FutureNode,
         zxid: Zxid,
     ) {
-        self.take_out(path, node);
+        self.take_out(node);
         if let NodeKind::Ephemeral(session) = node.kind() {
             self.count_ephemeral(session, |bytes| bytes.saturating_sub(encoded_len(path)));
         }
         self.insert(path, None, zxid);
-        self.take_out(parent_path, &parent);
+        self.take_out(&parent);
         parent.stat.pzxid = parent.stat.pzxid.max(zxid);
         parent.child_count = parent.child_count.saturating_sub(1);
         self.put(parent_path, parent, zxid);
@@ -195,16 +192,16 @@ impl Outstanding {
         stat: StatPersisted,
         zxid: Zxid,
     ) {
-        self.take_out(path, &node);
+        self.take_out(&node);
         node.stat = stat;
         node.data_len = data.map_or(0, <[u8]>::len);
-        node.content_crc = content_crc(path, data);
+        node.content = Content::of(path, data);
         self.put(path, node, zxid);
     }
 
     /// A node's ACL is set.
     pub fn set_acl(&mut self, path: &str, mut node: FutureNode, acl: Arc<[Acl]>, zxid: Zxid) {
-        self.take_out(path, &node);
+        self.take_out(&node);
         node.stat.aversion = node.stat.aversion.wrapping_add(1);
         node.acl = acl;
         self.put(path, node, zxid);
@@ -251,9 +248,10 @@ impl Outstanding {
                 break;
             }
             if let Some((_, path)) = self.touched.pop_front()
-                && self.entries.get(&path).is_some_and(|entry| entry.zxid <= zxid)
+                && let HashEntry::Occupied(place) = self.entries.entry(path)
+                && place.get().zxid <= zxid
             {
-                self.entries.remove(&path);
+                place.remove();
             }
         }
     }
@@ -263,27 +261,22 @@ impl Outstanding {
         self.touched.is_empty()
     }
 
-    fn take_out(&mut self, path: &str, node: &FutureNode) {
-        self.digest = self.digest.wrapping_sub(node.digest(path));
+    fn take_out(&mut self, node: &FutureNode) {
+        self.digest = self.digest.wrapping_sub(node.digest());
     }
 
     fn put(&mut self, path: &str, node: FutureNode, zxid: Zxid) {
-        self.digest = self.digest.wrapping_add(node.digest(path));
+        self.digest = self.digest.wrapping_add(node.digest());
         self.insert(path, Some(node), zxid);
     }
 
     fn insert(&mut self, path: &str, node: Option<FutureNode>, zxid: Zxid) {
         let entry = Entry { node, zxid };
-        let (path, old) = match self.entries.get_key_value(path) {
-            Some((key, _)) => {
-                let key = Arc::clone(key);
-                let old = self.entries.insert(Arc::clone(&key), entry);
-                (key, old)
-            }
-            None => {
-                let key: Arc<str> = path.into();
-                self.entries.insert(Arc::clone(&key), entry);
-                (key, None)
+        let (path, old) = match self.entries.entry_ref(path) {
+            EntryRef::Occupied(mut place) => (Arc::clone(place.key()), Some(place.insert(entry))),
+            EntryRef::Vacant(place) => {
+                let place = place.insert_entry(entry);
+                (Arc::clone(place.key()), None)
             }
         };
         if old.as_ref().is_none_or(|old| old.zxid != zxid) {

@@ -9,22 +9,38 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::support::client::{Client, EPHEMERAL, code, create_body, op};
-use crate::support::namespace::{Namespace, inside};
+use crate::support::namespace::{Namespace, inside, succeeds};
 use crate::support::process::{Home, Server};
 use crate::support::{wait_for, wait_until};
 
-/// A server whose `dataDir` is a file system of 24 MiB.
-fn start_on_small_disk() -> Server {
+/// A server whose `dataDir` is a small file system.
+fn start_on_small_disk(kind: Kind) -> Server {
     let home = Home::new("preAllocSize=1024\nsnapCount=1000000");
-    mount_small_disk(&home.data_dir());
+    mount_small_disk(kind, &home.data_dir());
     home.start()
 }
 
-fn mount_small_disk(dir: &Path) {
+/// What the small file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// In memory: no direct writes there.
+    Tmpfs,
+    /// A real one in a file, where there are loop devices and ext4's tools; else in memory.
+    Ext4,
+}
+
+fn mount_small_disk(kind: Kind, dir: &Path) {
     fs::create_dir(dir).expect("a new directory");
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=24m", "oxikeeper-test"]).arg(dir);
-    assert!(mount.status().expect("mount runs").success(), "no file system for {dir:?}");
+    let image = dir.with_extension("image");
+    let is_mounted = kind == Kind::Ext4
+        && File::create(&image).and_then(|file| file.set_len(32 << 20)).is_ok()
+        && succeeds(Command::new("mkfs.ext4").arg("-q").arg(&image))
+        && succeeds(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(dir));
+    if !is_mounted {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=24m", "oxikeeper-test"]).arg(dir);
+        assert!(succeeds(&mut mount), "cannot mount a file system on {dir:?}");
+    }
 }
 
 /// Takes all the room there is.
@@ -58,7 +74,7 @@ fn writes_are_refused_while_everything_else_goes_on() {
         Namespace::Mounts,
         "full_disk::writes_are_refused_while_everything_else_goes_on",
         || {
-            let mut server = start_on_small_disk();
+            let mut server = start_on_small_disk(Kind::Ext4);
             let data_dir = server.home.data_dir();
             let mut writer = Client::connect(server.address(), 4000);
             let mut client = Client::connect(server.address(), 4000);
@@ -114,7 +130,7 @@ fn assert_is_as_answered(client: &mut Client, replies: &[i32]) {
 #[test]
 fn a_start_on_a_full_disk_serves_reads() {
     inside(Namespace::Mounts, "full_disk::a_start_on_a_full_disk_serves_reads", || {
-        let server = start_on_small_disk();
+        let server = start_on_small_disk(Kind::Tmpfs);
         let data_dir = server.home.data_dir();
         let mut client = Client::connect(server.address(), 4000);
         let (session, password) = (client.session, client.password.clone());
@@ -145,7 +161,7 @@ fn a_start_on_a_full_disk_serves_reads() {
 #[test]
 fn a_full_disk_does_not_keep_it_from_ending() {
     inside(Namespace::Mounts, "full_disk::a_full_disk_does_not_keep_it_from_ending", || {
-        let server = start_on_small_disk();
+        let server = start_on_small_disk(Kind::Ext4);
         let data_dir = server.home.data_dir();
         let mut client = Client::connect(server.address(), 4000);
         let (session, password) = (client.session, client.password.clone());
@@ -167,7 +183,7 @@ fn a_full_disk_does_not_keep_it_from_ending() {
 fn no_room_for_snapshots_holds_nobody_up() {
     inside(Namespace::Mounts, "full_disk::no_room_for_snapshots_holds_nobody_up", || {
         let home = Home::new("").with_settings("snapCount=50\npreAllocSize=256");
-        mount_small_disk(&home.data_dir());
+        mount_small_disk(Kind::Tmpfs, &home.data_dir());
         let logs = home.path("logs");
         let settings = format!("snapCount=50\npreAllocSize=256\ndataLogDir={}", logs.display());
         let mut server = home.with_settings(&settings).start();

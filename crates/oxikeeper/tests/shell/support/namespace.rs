@@ -61,7 +61,8 @@ pub fn has_program(name: &str) -> bool {
     succeeds(Command::new("sh").args(["-c", "command -v \"$0\"", name]))
 }
 
-fn succeeds(command: &mut Command) -> bool {
+/// Runs a command without a word; whether it succeeded.
+pub fn succeeds(command: &mut Command) -> bool {
     let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     silent.status().is_ok_and(|status| status.success())
 }

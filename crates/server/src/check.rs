@@ -47,6 +47,9 @@ fn examine(
         Ok(logs) => logs,
         Err(error) => {
             say!(report, "{error}");
+            if data_dir.ends_with("version-2") || log_dir.ends_with("version-2") {
+                say!(report, "give the directory above, as dataDir in zoo.cfg has it");
+            }
             return Err(REFUSED);
         }
     };

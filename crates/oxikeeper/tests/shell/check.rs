@@ -242,6 +242,10 @@ fn a_directory_that_is_none_is_said_to_be_none() {
     assert!(words.contains("/no/such/directory"), "{words}");
     let (code, words) = check(&[]);
     assert_eq!(code, 2, "{words}");
+    // One level too deep.
+    let home = home_with("mini");
+    let (code, words) = check(&[&home.data_dir().join("version-2").display().to_string()]);
+    assert!(code == 1 && words.contains("give the directory above"), "{words}");
 }
 
 /// Nobody cuts under a running server; looking is harmless.

@@ -4,43 +4,30 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::support::client::{Client, EPHEMERAL, code, create_body, op};
-use crate::support::namespace::{Namespace, inside, succeeds};
+use crate::support::disks::{mount_ext4, mount_tmpfs};
+use crate::support::namespace::{Namespace, inside};
 use crate::support::process::{Home, Server};
 use crate::support::{wait_for, wait_until};
 
-/// A server whose `dataDir` is a small file system.
+/// A server whose `dataDir` is a small file system: a real one where that can be, or in memory,
+/// where there are no direct writes.
 fn start_on_small_disk(kind: Kind) -> Server {
     let home = Home::new("preAllocSize=1024\nsnapCount=1000000");
-    mount_small_disk(kind, &home.data_dir());
+    let dir = home.data_dir();
+    if kind == Kind::Tmpfs || !mount_ext4(&dir) {
+        mount_tmpfs(&dir);
+    }
     home.start()
 }
 
-/// What the small file system is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// In memory: no direct writes there.
     Tmpfs,
-    /// A real one in a file, where there are loop devices and ext4's tools; else in memory.
     Ext4,
-}
-
-fn mount_small_disk(kind: Kind, dir: &Path) {
-    fs::create_dir(dir).expect("a new directory");
-    let image = dir.with_extension("image");
-    let is_mounted = kind == Kind::Ext4
-        && File::create(&image).and_then(|file| file.set_len(32 << 20)).is_ok()
-        && succeeds(Command::new("mkfs.ext4").arg("-q").arg(&image))
-        && succeeds(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(dir));
-    if !is_mounted {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=24m", "oxikeeper-test"]).arg(dir);
-        assert!(succeeds(&mut mount), "cannot mount a file system on {dir:?}");
-    }
 }
 
 /// Takes all the room there is.
@@ -183,7 +170,7 @@ fn a_full_disk_does_not_keep_it_from_ending() {
 fn no_room_for_snapshots_holds_nobody_up() {
     inside(Namespace::Mounts, "full_disk::no_room_for_snapshots_holds_nobody_up", || {
         let home = Home::new("").with_settings("snapCount=50\npreAllocSize=256");
-        mount_small_disk(Kind::Tmpfs, &home.data_dir());
+        mount_tmpfs(&home.data_dir());
         let logs = home.path("logs");
         let settings = format!("snapCount=50\npreAllocSize=256\ndataLogDir={}", logs.display());
         let mut server = home.with_settings(&settings).start();

@@ -7,6 +7,7 @@ mod check;
 mod crowds;
 mod end;
 mod frames;
+mod frozen_disk;
 mod full_disk;
 mod refusals;
 mod sessions;

@@ -1,6 +1,7 @@
 //! What the tests have in common: servers as processes, a client, and waiting.
 
 pub mod client;
+pub mod disks;
 pub mod namespace;
 pub mod process;
 pub mod witness;

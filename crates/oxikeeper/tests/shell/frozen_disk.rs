@@ -1,0 +1,72 @@
+//! A disk that stands still, as network storage does now and then: writes wait, everything else goes
+//! on, and nobody loses a session over it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Client, EPHEMERAL, NODE_DELETED, create_body, op, request};
+use crate::support::disks::mount_ext4;
+use crate::support::namespace::{Namespace, inside, succeeds};
+use crate::support::process::Home;
+use crate::support::wait_until;
+
+/// Longer than any session of the test may be silent.
+const STANDSTILL: Duration = Duration::from_secs(4);
+
+/// Needs a file system that can be frozen, so root and loop devices. Without them it says so, and
+/// proves nothing.
+#[test]
+fn while_the_disk_stands_still_reads_go_on_and_sessions_live() {
+    let name = "frozen_disk::while_the_disk_stands_still_reads_go_on_and_sessions_live";
+    inside(Namespace::Mounts, name, || {
+        let home = Home::new("preAllocSize=1024");
+        let dir = home.data_dir();
+        if !mount_ext4(&dir) {
+            println!("no loop devices here: that a disk stands still is not tested");
+            return;
+        }
+        let mut server = home.start();
+        let mut reader = Client::connect(server.address(), 1500);
+        let mut writer = Client::connect(server.address(), 1500);
+        let mut gone = Client::connect(server.address(), 1500);
+        reader.create("/held", b"x", EPHEMERAL).expect("a new node");
+        gone.create("/gone", b"x", EPHEMERAL).expect("a new node");
+        assert!(reader.exists("/gone", true));
+        drop(gone);
+
+        freeze(&dir, "--freeze");
+        let asked = writer.ask(op::CREATE, &create_body("/waiting", b"", 0)).expect("sent");
+        let began = Instant::now();
+        while began.elapsed() < STANDSTILL {
+            let round = Instant::now();
+            reader.ping().expect("answered");
+            assert_eq!(reader.get("/held").as_deref(), Ok(&b"x"[..]));
+            assert!(!reader.exists("/waiting", false), "nothing shows before it is durable");
+            assert!(reader.exists("/gone", false), "its end waits for the disk as well");
+            // The answer comes behind the write's, but it is a sign of life.
+            writer.send(&request(-2, op::PING, &[])).expect("sent");
+            assert!(round.elapsed() < Duration::from_secs(2), "a round took {:?}", round.elapsed());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        freeze(&dir, "--unfreeze");
+
+        let reply = writer.next().expect("a reply");
+        assert_eq!((reply.xid, reply.err), (asked, 0), "it waited, and happened");
+        wait_until("the session that really was silent to end", || {
+            writer.send(&request(-2, op::PING, &[])).expect("sent");
+            reader.ping().expect("this one lives on");
+            !reader.events.is_empty()
+        });
+        assert_eq!(reader.wait_event(), (NODE_DELETED, "/gone".to_owned()));
+        assert!(reader.exists("/held", false));
+        assert!(reader.exists("/waiting", false));
+        // Checks of logs search for these words.
+        assert!(server.log().contains("fsync-ing the write ahead log took"), "{}", server.log());
+        assert!(server.is_running());
+    });
+}
+
+fn freeze(dir: &Path, flag: &str) {
+    assert!(succeeds(Command::new("fsfreeze").arg(flag).arg(dir)), "fsfreeze {flag} {dir:?}");
+}

@@ -1,0 +1,33 @@
+//! Small file systems, for tests in a mount namespace of their own.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
+use super::namespace::succeeds;
+
+/// 24 MiB of memory. There are no direct writes there.
+///
+/// # Panics
+/// If it cannot be mounted.
+pub fn mount_tmpfs(dir: &Path) {
+    make_dir(dir);
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=24m", "oxikeeper-test"]).arg(dir);
+    assert!(succeeds(&mut mount), "cannot mount a tmpfs on {dir:?}");
+}
+
+/// 32 MiB of a real file system, in a file. False where there are no loop devices, or no tools of
+/// ext4, or where the test runs without root.
+pub fn mount_ext4(dir: &Path) -> bool {
+    make_dir(dir);
+    let image = dir.with_extension("image");
+    let file = File::create(&image).expect("a new file");
+    file.set_len(32 << 20).expect("room for an image");
+    succeeds(Command::new("mkfs.ext4").arg("-q").arg(&image))
+        && succeeds(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(dir))
+}
+
+fn make_dir(dir: &Path) {
+    fs::create_dir_all(dir).expect("a new directory");
+}

@@ -49,6 +49,61 @@ pub struct NodeConfig {
     pub four_letter_words: Vec<String>,
     /// Who may do what.
     pub auth: AuthPolicy,
+    /// What is throttled, and from where on.
+    pub limits: Limits,
+}
+
+/// Limits on load that are meant to hold in operation, beyond those of a single connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// `globalOutstandingLimit`, or `request_throttle_max_requests` if that is lower: requests taken
+    /// and not answered, of the whole server. Above it no second request is taken from a connection
+    /// that waits for an answer.
+    pub outstanding_max: usize,
+    /// `largeRequestThreshold`: requests with more bytes are large. `None` is off.
+    pub large_request_threshold: Option<usize>,
+    /// `largeRequestMaxBytes`: bytes of large requests in flight. One beyond closes its connection.
+    pub large_request_bytes_max: usize,
+    /// `nio.sessionlessCnxnTimeout`: a connection without a handshake is closed after this.
+    pub handshake_ms_max: u64,
+    /// `connection_throttle_*`; `None` is off.
+    pub connection_throttle: Option<ConnectionThrottle>,
+}
+
+/// A bucket of tokens that handshakes take from, and dropping by chance before it is empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionThrottle {
+    /// How many tokens there can be.
+    pub tokens_max: u32,
+    /// How long it takes until tokens come, milliseconds.
+    pub fill_time_ms: u64,
+    /// How many come then.
+    pub fill_count: u32,
+    /// How often the chance of a drop is looked at, milliseconds; `None` is never: none is dropped.
+    pub freeze_time_ms: Option<u64>,
+    /// What the chance grows by while the bucket is empty.
+    pub drop_increase: f64,
+    /// What it falls by while no more than `decrease_ratio` of the bucket is used.
+    pub drop_decrease: f64,
+    /// See `drop_decrease`.
+    pub decrease_ratio: f64,
+    /// Tokens that a new session takes.
+    pub new_session_weight: u32,
+    /// Tokens that a session takes which comes back.
+    pub renewed_session_weight: u32,
+}
+
+impl Default for Limits {
+    /// Apache's.
+    fn default() -> Limits {
+        Limits {
+            outstanding_max: 1000,
+            large_request_threshold: None,
+            large_request_bytes_max: 100 << 20,
+            handshake_ms_max: 10_000,
+            connection_throttle: None,
+        }
+    }
 }
 
 impl Default for NodeConfig {
@@ -75,6 +130,7 @@ impl Default for NodeConfig {
             seed: 0,
             four_letter_words: vec!["srvr".to_owned()],
             auth: AuthPolicy::default(),
+            limits: Limits::default(),
         }
     }
 }

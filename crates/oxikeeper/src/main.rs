@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use oxikeeper_server::config::{Config, ConfigError, Flags};
+use oxikeeper_server::config::{Config, ConfigError, Flags, Place};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -68,8 +68,10 @@ fn serve(words: &[String]) -> ExitCode {
         [] => Config::standalone(&flags),
         [file] => Config::load(Path::new(file), &flags),
         [_, _] | [_, _, _] | [_, _, _, _] => Config::positional(&words, &flags),
-        _ => Err(ConfigError::Invalid(
-            "usage: serve ZOO_CFG, or serve PORT DATA_DIR [TICK_TIME [MAX_CONNECTIONS]]".into(),
+        _ => Err(ConfigError::invalid(
+            Place::Whole,
+            "too many arguments",
+            "usage: serve ZOO_CFG, or serve PORT DATA_DIR [TICK_TIME [MAX_CONNECTIONS]]",
         )),
     };
     match config {

@@ -35,9 +35,6 @@ use crate::shared::{Mailbox, Shared};
 use crate::signals::EndSignals;
 use crate::snapshotter::Snapshotter;
 
-/// How long a clean end may take before the process ends anyway.
-const END_PATIENCE: Duration = Duration::from_secs(5);
-
 /// A server as a process: the log's set-up, the server, and its exit code.
 pub fn main(config: Config) -> ExitCode {
     let filter = EnvFilter::try_from_env("OXIKEEPER_LOG").unwrap_or_else(|_| "info".into());
@@ -118,6 +115,7 @@ struct Server {
     shared: Arc<Shared>,
     log: thread::JoinHandle<()>,
     data_dir: std::path::PathBuf,
+    end_patience: Duration,
 }
 
 impl Server {
@@ -216,11 +214,12 @@ impl Server {
             spawn("accept", move || acceptor.run())?;
         }
         let data_dir = config.data_dir;
-        Ok(Server { shared, log, data_dir })
+        Ok(Server { shared, log, data_dir, end_patience: config.end_patience })
     }
 
     /// Takes no more requests, makes what was taken durable, and ends.
     fn end(self) {
+        let patience = self.end_patience;
         self.shared.stopping.store(true, Ordering::SeqCst);
         poke_all(&self.shared);
         let (sender, receiver) = mpsc::channel();
@@ -229,7 +228,7 @@ impl Server {
             let _ = self.log.join();
             let _ = sender.send(());
         });
-        if joined.is_err() || receiver.recv_timeout(END_PATIENCE).is_err() {
+        if joined.is_err() || receiver.recv_timeout(patience).is_err() {
             warn!("the log did not come to its end in time; nothing acknowledged is lost");
         }
     }

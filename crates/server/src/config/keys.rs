@@ -1,309 +1,216 @@
-//! Which keys there are: those parsed by name, those that become properties, those that demand
-//! what is not built, and those without effect here.
+//! From a file and flags to settings: which keys become properties, which names stand for others,
+//! and what the log has to say about each.
+//!
+//! Source: operations reference, 1.1 and 1.6.
 
+use std::path::{Path, PathBuf};
+
+use super::catalog::{self, Effect, Form, Key};
+use super::error::{ConfigError, Place};
 use super::flags::Flags;
-use super::server_line::{self, Role, ServerLine};
-use super::settings::Settings;
-use super::{ConfigError, Note, properties};
-
-/// Keys of `zoo.cfg` that are parsed by name and never become properties.
-const NAMED: &[&str] = &[
-    "dataDir",
-    "dataLogDir",
-    "clientPort",
-    "localSessionsEnabled",
-    "localSessionsUpgradingEnabled",
-    "clientPortAddress",
-    "secureClientPort",
-    "secureClientPortAddress",
-    "observerMasterPort",
-    "clientPortListenBacklog",
-    "tickTime",
-    "maxClientCnxns",
-    "minSessionTimeout",
-    "maxSessionTimeout",
-    "initLimit",
-    "syncLimit",
-    "connectToLearnerMasterLimit",
-    "electionAlg",
-    "quorumListenOnAllIPs",
-    "peerType",
-    "syncEnabled",
-    "dynamicConfigFile",
-    "autopurge.snapRetainCount",
-    "autopurge.purgeInterval",
-    "standaloneEnabled",
-    "reconfigEnabled",
-    "sslQuorum",
-    "portUnification",
-    "sslQuorumReloadCertFiles",
-    "quorum.auth.enableSasl",
-    "quorum.auth.learnerRequireSasl",
-    "quorum.auth.serverRequireSasl",
-    "quorum.auth.learner.saslLoginContext",
-    "quorum.auth.server.saslLoginContext",
-    "quorum.auth.kerberos.servicePrincipal",
-    "quorum.cnxn.threads.size",
-    "multiAddress.enabled",
-    "multiAddress.reachabilityCheckEnabled",
-    "multiAddress.reachabilityCheckTimeoutMs",
-    "oraclePath",
-    "jvm.pause.monitor",
-    "jvm.pause.warn-threshold.ms",
-    "jvm.pause.info-threshold.ms",
-    "jvm.pause.sleep.time.ms",
-];
-
-/// Properties that this version honours.
-const HONOURED: &[&str] = &[
-    "zookeeper.snapCount",
-    "zookeeper.snapSizeLimitInKb",
-    "zookeeper.txnLogSizeLimitInKb",
-    "zookeeper.preAllocSize",
-    "zookeeper.forceSync",
-    "zookeeper.fsync.warningthresholdms",
-    "fsync.warningthresholdms",
-    "zookeeper.snapshot.compression.method",
-    "zookeeper.snapshot.trust.empty",
-    "zookeeper.datadir.autocreate",
-    "zookeeper.digest.enabled",
-    "zookeeper.closeSessionTxn.enabled",
-    "zookeeper.maxCnxns",
-    "zookeeper.enforceQuota",
-    "zookeeper.skipACL",
-    "jute.maxbuffer",
-    "zookeeper.jute.maxbuffer.extrasize",
-    "zookeeper.extendedTypesEnabled",
-    "zookeeper.emulate353TTLNodes",
-    "zookeeper.clientTcpKeepAlive",
-    "zookeeper.4lw.commands.whitelist",
-    "znode.container.checkIntervalMs",
-    "znode.container.maxPerMinute",
-    "znode.container.maxNeverUsedIntervalMs",
-    "zookeeper.DigestAuthenticationProvider.enabled",
-    "zookeeper.DigestAuthenticationProvider.digestAlg",
-    "zookeeper.DigestAuthenticationProvider.superDigest",
-    "readonlymode.enabled",
-];
-
-/// Properties that Apache reads without the prefix: in the file they have no effect there. Here
-/// they do.
-const UNPREFIXED: &[&str] = &[
-    "jute.maxbuffer",
-    "readonlymode.enabled",
-    "znode.container.checkIntervalMs",
-    "znode.container.maxPerMinute",
-    "znode.container.maxNeverUsedIntervalMs",
-];
-
-const METRICS_PROVIDERS: &[&str] = &[
-    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
-    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
-    "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
-];
+use super::settings::{Settings, Sourced};
+use super::{Note, properties};
 
 /// Providers that are always there: naming one changes nothing.
-const BUILT_IN_PROVIDERS: &[&str] = &[
+const BUILT_IN_PROVIDERS: [&str; 2] = [
     "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
     "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
 ];
 
 /// Sorts the keys of a file and the flags into settings. A key that is not parsed by name becomes
 /// the property `zookeeper.<key>`, in place of one given as a flag.
-pub(super) fn sort(
-    bytes: &[u8],
-    flags: &Flags,
-    notes: &mut Vec<Note>,
-) -> Result<Settings, ConfigError> {
-    let mut settings = Settings { system: flags.properties.clone(), ..Settings::default() };
-    let parsed = properties::parse(bytes).map_err(|line| ConfigError::Escape { line })?;
+pub(super) fn sort(bytes: &[u8], flags: &Flags) -> Result<Settings, ConfigError> {
+    let flag = |value: &String| Sourced { value: value.clone(), place: Place::Flag };
+    let mut settings = Settings {
+        system: flags.properties.iter().map(|(name, value)| (name.clone(), flag(value))).collect(),
+        ..Settings::default()
+    };
+    let parsed = properties::parse(bytes).map_err(|line| malformed_escape(Place::Line(line)))?;
     for property in parsed {
-        let key = property.key.clone();
+        let key = property.key;
+        let found = Sourced { value: property.value, place: Place::Line(property.line) };
         if is_named(&key) {
-            settings.file.insert(key, property);
-        } else if UNPREFIXED.contains(&key.as_str()) {
+            settings.file.insert(key, found);
+        } else if catalog::bare(&key).is_some() {
             if !flags.properties.contains_key(&key) {
-                notes.push(Note::Warning(format!(
-                    "{key} in the file takes effect here; Apache reads it as a -D flag alone"
-                )));
-                settings.system.insert(key, property.value);
+                settings.warn(format!(
+                    "{}{key} takes effect here; Apache reads it as a -D flag alone",
+                    found.place
+                ));
+                settings.system.insert(key, found);
             }
         } else {
-            settings.system.insert(format!("zookeeper.{key}"), property.value);
+            settings.system.insert(format!("zookeeper.{key}"), found);
         }
     }
-    if !flags.ignored.is_empty() {
-        notes.push(Note::Warning(format!(
-            "flags for a JVM have no effect: {}",
-            flags.ignored.join(" ")
-        )));
+    take_aliases(&mut settings);
+    if let Some(file) = settings.file.get("dynamicConfigFile") {
+        let path = PathBuf::from(&file.value);
+        take_dynamic_file(&mut settings, &path)?;
     }
-    let unknown: Vec<&str> = settings
-        .system
-        .keys()
-        .map(String::as_str)
-        .filter(|name| name.starts_with("zookeeper.") && !HONOURED.contains(name))
-        .collect();
-    if !unknown.is_empty() {
-        notes.push(Note::Warning(format!(
-            "settings without effect in this version: {}",
-            unknown.join(", ")
-        )));
-    }
-    check_named(&settings)?;
+    note_effects(&settings, flags);
+    note_habits(&settings);
     Ok(settings)
 }
 
 fn is_named(key: &str) -> bool {
-    NAMED.contains(&key)
-        || key.starts_with("server.")
-        || key.starts_with("group")
-        || key.starts_with("weight")
-        || key.starts_with("metricsProvider.")
+    catalog::named(key).is_some()
 }
 
-/// What Apache refuses whatever else is set.
-fn check_named(settings: &Settings) -> Result<(), ConfigError> {
-    let invalid = |text: String| Err(ConfigError::Invalid(text));
-    for key in [
-        "localSessionsEnabled",
-        "localSessionsUpgradingEnabled",
-        "quorumListenOnAllIPs",
-        "syncEnabled",
-        "standaloneEnabled",
-        "sslQuorum",
-        "portUnification",
-        "sslQuorumReloadCertFiles",
-        "quorum.auth.enableSasl",
-        "quorum.auth.learnerRequireSasl",
-        "quorum.auth.serverRequireSasl",
-        "multiAddress.enabled",
-        "multiAddress.reachabilityCheckEnabled",
-    ] {
-        settings.switch(key)?;
-    }
-    for key in [
-        "initLimit",
-        "syncLimit",
-        "connectToLearnerMasterLimit",
-        "secureClientPort",
-        "observerMasterPort",
-        "electionAlg",
-        "quorum.cnxn.threads.size",
-        "multiAddress.reachabilityCheckTimeoutMs",
-    ] {
-        settings.int(key)?;
-    }
-    if let Some(algorithm) = settings.int("electionAlg")?
-        && algorithm != 3
-    {
-        return invalid(format!("electionAlg={algorithm}: 3 is the only algorithm left"));
-    }
-    if let Some(kind) = settings.text("peerType")
-        && !["observer", "participant"].contains(&kind.to_ascii_lowercase().as_str())
-    {
-        return invalid(format!("peerType={kind}: it is observer or participant"));
-    }
-    if settings.text("secureClientPortAddress").is_some()
-        && settings.text("secureClientPort").is_none()
-    {
-        return invalid("secureClientPortAddress is set but secureClientPort is not".into());
-    }
-    if let Some(class) = settings.text("metricsProvider.className")
-        && !METRICS_PROVIDERS.contains(&class)
-    {
-        return invalid(format!("metricsProvider.className={class} is not known"));
-    }
-    let servers = server_lines(settings)?;
-    let alone = "ensembles are not part of this version, which serves alone";
-    if let Some(file) = settings.text("dynamicConfigFile") {
-        return invalid(format!("dynamicConfigFile={file}: {alone}"));
-    }
-    match servers.as_slice() {
-        [] | [_] if settings.switch("standaloneEnabled")? == Some(false) => {
-            invalid(format!("standaloneEnabled=false: {alone}"))
-        }
-        [] => Ok(()),
-        [server] if server.role == Role::Observer => {
-            invalid(format!("server.{} is an observer, and there is nobody to follow", server.id))
-        }
-        [_] => Ok(()),
-        servers => invalid(format!("{} server lines: {alone}", servers.len())),
+/// Keys of the ensemble, which a dynamic file holds instead of `zoo.cfg`.
+fn is_dynamic(key: &str) -> bool {
+    key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight")
+}
+
+fn malformed_escape(place: Place) -> ConfigError {
+    ConfigError::invalid(
+        place,
+        "\\u needs four hex digits",
+        "write \\\\ for a backslash that is meant as one",
+    )
+}
+
+fn take_aliases(settings: &mut Settings) {
+    for (alias, key) in catalog::ALIASES {
+        let (alias, key) = (format!("zookeeper.{alias}"), format!("zookeeper.{key}"));
+        let Some(found) = settings.system.remove(&alias) else { continue };
+        settings
+            .warn(format!("{}{alias} is taken as {key}, the name that Apache reads", found.place));
+        settings.system.entry(key).or_insert(found);
     }
 }
 
-/// All lines `server.N`, checked.
-///
-/// # Errors
-/// A line that is not of the form.
-pub(super) fn server_lines(settings: &Settings) -> Result<Vec<ServerLine>, ConfigError> {
-    let lines = settings.file.range("server.".to_owned()..);
-    let lines = lines.take_while(|(key, _)| key.starts_with("server."));
-    lines.map(|(_, property)| server_line::parse(property)).collect()
-}
-
-/// Protection that is demanded and that this version does not have ends the start.
-pub(super) fn refuse_unprotected(settings: &Settings) -> Result<(), ConfigError> {
-    let demanded = |key: &str| Err(ConfigError::Unprotected { key: key.to_owned() });
-    for key in ["sslQuorum", "quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl"] {
-        if settings.switch(key)? == Some(true) {
-            return demanded(key);
-        }
+/// The servers of a dynamic file, as if they stood in `zoo.cfg`.
+fn take_dynamic_file(settings: &mut Settings, path: &Path) -> Result<(), ConfigError> {
+    if let Some((key, found)) = settings.file.iter().find(|(key, _)| is_dynamic(key)) {
+        return Err(ConfigError::invalid(
+            found.place.clone(),
+            format!("{key} stands beside dynamicConfigFile={}", path.display()),
+            "the members stand in one of the two files: remove the line, or dynamicConfigFile",
+        ));
     }
-    for key in ["sessionRequireClientSASLAuth", "enforce.auth.enabled", "audit.enable"] {
-        if settings.property_switch(&format!("zookeeper.{key}"), false) {
-            return demanded(key);
+    let bytes = std::fs::read(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let place = |line| Place::File(path.to_owned(), line);
+    let parsed = properties::parse(&bytes).map_err(|line| malformed_escape(place(line)))?;
+    for property in parsed {
+        if !is_dynamic(&property.key) {
+            return Err(ConfigError::invalid(
+                place(property.line),
+                format!("{} does not belong into a dynamic file", property.key),
+                "it holds lines of server, group and weight alone; its version is the end of its \
+                 name. Move the line to zoo.cfg",
+            ));
         }
-    }
-    if settings.property("zookeeper.enforce.auth.schemes").is_some() {
-        return demanded("enforce.auth.schemes");
+        let found = Sourced { value: property.value, place: place(property.line) };
+        settings.file.insert(property.key, found);
     }
     Ok(())
 }
 
-/// Protection that is merely offered: its door stays shut, the rest serves.
-pub(super) fn note_shut_doors(settings: &Settings, notes: &mut Vec<Note>) {
-    if let Some(port) = settings.text("secureClientPort") {
-        notes.push(Note::Error(format!(
-            "secureClientPort={port}: TLS is not part of this version; nobody listens there"
-        )));
-    }
-    for (name, value) in &settings.system {
-        let is_built_in = BUILT_IN_PROVIDERS.contains(&value.as_str());
-        if name.starts_with("zookeeper.authProvider.") && !is_built_in {
-            notes.push(Note::Error(format!(
-                "{name}={value}: not part of this version; nobody can authenticate with it"
-            )));
+/// What the log says about keys that are set to something other than their default.
+fn note_effects(settings: &Settings, flags: &Flags) {
+    let mut for_a_jvm = flags.ignored.clone();
+    let mut unknown = Vec::new();
+    let mut tls = Vec::new();
+    for (name, found) in settings.file.iter().chain(&settings.system) {
+        let is_property = settings.system.contains_key(name);
+        let key = if is_property { catalog::property(name) } else { catalog::named(name) };
+        match key {
+            None if name.starts_with("zookeeper.") => unknown.push(name.as_str()),
+            None => for_a_jvm.push(format!("-D{name}")),
+            Some(key) if key.name == "ssl.*" => tls.push(name.as_str()),
+            Some(key) => note_effect(key, name, found, settings),
         }
     }
-    if settings.property_switch("zookeeper.client.portUnification", false) {
-        notes.push(Note::Error(
-            "client.portUnification: TLS is not part of this version; clientPort is plain".into(),
-        ));
+    if !tls.is_empty() {
+        settings.push_note(Note::Error(format!(
+            "TLS is not part of this version, no port speaks it: {}",
+            tls.join(", ")
+        )));
     }
-    if settings.property("java.security.auth.login.config").is_some() {
-        notes.push(Note::Error(
-            "java.security.auth.login.config: SASL is not part of this version".into(),
-        ));
+    if !unknown.is_empty() {
+        settings
+            .warn(format!("no version of ZooKeeper reads these settings: {}", unknown.join(", ")));
+    }
+    if !for_a_jvm.is_empty() {
+        settings.warn(format!("flags for a JVM have no effect: {}", for_a_jvm.join(" ")));
+    }
+}
+
+fn note_effect(key: &Key, name: &str, found: &Sourced, settings: &Settings) {
+    let Sourced { value, place } = found;
+    if value.eq_ignore_ascii_case(key.default) {
+        return;
+    }
+    match key.effect {
+        Effect::Works | Effect::Same | Effect::Ensemble | Effect::Demands => {}
+        Effect::Nothing => {
+            settings.warn(format!("{place}{name} has no effect here: {}", key.does));
+        }
+        Effect::Shut => {
+            let is_built_in = BUILT_IN_PROVIDERS.contains(&value.as_str());
+            // A switch that is not on opens no door.
+            let is_off = key.default == "false" && !value.eq_ignore_ascii_case("true");
+            if !is_built_in && !is_off {
+                settings.push_note(Note::Error(format!("{place}{name}: {}", key.does)));
+            }
+        }
     }
 }
 
 /// What works, but not as the file may mean it.
-pub(super) fn note_habits(settings: &Settings, notes: &mut Vec<Note>) {
+fn note_habits(settings: &Settings) {
     for key in ["dataDir", "dataLogDir"] {
         if let Some(path) = settings.text(key)
             && !path.starts_with('/')
             && !path.starts_with("./")
         {
-            notes.push(Note::Warning(format!(
-                "{key}={path} is relative to where the server was started; begin it with ./ if \
-                 that is meant"
-            )));
+            settings.warn(format!(
+                "{}{key}={path} is relative to where the server was started; begin it with ./ if \
+                 that is meant",
+                settings.place(key)
+            ));
         }
     }
     if let Ok(Some(count)) = settings.int("autopurge.snapRetainCount")
         && count < 3
     {
-        notes.push(Note::Warning(format!("autopurge.snapRetainCount={count}: 3 are kept")));
+        settings.warn(format!(
+            "{}autopurge.snapRetainCount={count}: 3 are kept",
+            settings.place("autopurge.snapRetainCount")
+        ));
     }
+    if settings.property("zookeeper.forceSync").is_some_and(|value| value == "no") {
+        settings.warn(format!(
+            "{}forceSync=no: what is acknowledged may be lost if the machine crashes",
+            settings.place("zookeeper.forceSync")
+        ));
+    }
+    if settings.property("zookeeper.skipACL").is_some_and(|value| value == "yes") {
+        settings.warn(format!(
+            "{}skipACL=yes: everybody may do everything",
+            settings.place("zookeeper.skipACL")
+        ));
+    }
+}
+
+/// Protection that is demanded and that this version does not have ends the start.
+pub(super) fn refuse_unprotected(settings: &Settings) -> Result<(), ConfigError> {
+    for (name, found) in settings.file.iter().chain(&settings.system) {
+        let is_property = settings.system.contains_key(name);
+        let key = if is_property { catalog::property(name) } else { catalog::named(name) };
+        let Some(key) = key.filter(|key| key.effect == Effect::Demands) else { continue };
+        let is_on = match key.form {
+            Form::File => settings.switch(name)? == Some(true),
+            // A list of schemes is a demand, whatever is in it.
+            Form::Property | Form::Bare if key.default == "unset" => true,
+            Form::Property | Form::Bare => settings.property_switch(name, false),
+        };
+        if is_on {
+            let key = name.strip_prefix("zookeeper.").unwrap_or(name).to_owned();
+            return Err(ConfigError::Unprotected { place: found.place.clone(), key });
+        }
+    }
+    Ok(())
 }

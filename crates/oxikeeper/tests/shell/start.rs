@@ -150,7 +150,6 @@ fn absurd_values_are_served_with() {
         "-Dznode.container.checkIntervalMs=-1\n-Dznode.container.maxNeverUsedIntervalMs=-1",
         "fsync.warningthresholdms=-1",
         "globalOutstandingLimit=-1",
-        "initLimit=-5\nsyncLimit=-5",
     ] {
         let server = Server::start(settings);
         let mut client = Client::connect(server.address(), i32::MAX);

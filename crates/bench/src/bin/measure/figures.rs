@@ -79,7 +79,7 @@ pub const ROWS: &[Row] = &[
         "instructions-write",
         "instructions of the process per setData, 1 x 16",
         "",
-        AtMost(9000.0),
+        AtMost(12000.0),
     ),
 ];
 

@@ -12,8 +12,7 @@ use crate::server::{Place, Side};
 
 /// What is measured unless something else is asked for: the rows that hold today. One that does not
 /// yet is added when it does.
-const ROWS: &str =
-    "instructions-read,syscalls,memory-znode,memory-session,memory-watch,memory-shared-watch";
+const ROWS: &str = "instructions,syscalls,memory-idle,memory-znode,memory-session,memory-watch,memory-shared-watch";
 
 /// Options of the gates.
 #[derive(Args)]

@@ -14,8 +14,11 @@ use crate::framing;
 pub(crate) const BLOCK_BYTES: usize = 4096;
 /// A buffer that has grown beyond this is given back.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
-/// What is behind the last record.
-static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+/// What is behind the last record; aligned, so that a direct write needs no copy.
+static ZEROS: Zeros = Zeros([0; 256 << 10]);
+
+#[repr(align(4096))]
+struct Zeros([u8; 256 << 10]);
 
 /// A file being written.
 pub(crate) struct Segment<F> {
@@ -98,8 +101,8 @@ impl<F: DiskFile> Segment<F> {
 
     /// Writes the next stretch of zeros, at most so many bytes. Returns how far the zeros reach.
     pub fn fill(&mut self, bytes: u64, durable: bool) -> Result<u64, StorageError> {
-        let bytes = bytes.next_multiple_of(BLOCK_BYTES as u64).min(ZEROS.len() as u64);
-        let zeros = &ZEROS[..bytes as usize];
+        let bytes = bytes.next_multiple_of(BLOCK_BYTES as u64).min(ZEROS.0.len() as u64);
+        let zeros = &ZEROS.0[..bytes as usize];
         if durable {
             self.file.write_durable(self.zeroed, zeros).at("write and sync", &self.path)?;
         } else {

@@ -52,18 +52,28 @@ impl Direct {
 
     fn write(&mut self, mut position: u64, bytes: &[u8]) -> io::Result<()> {
         for piece in bytes.chunks(DIRECT_BYTES_MAX) {
-            if self.memory.len() < piece.len() + ALIGNMENT {
-                self.memory = vec![0; piece.len() + ALIGNMENT];
-            }
-            let from = self.memory.as_ptr().align_offset(ALIGNMENT);
-            let aligned = &mut self.memory[from..from + piece.len()];
-            aligned.copy_from_slice(piece);
+            let aligned = if piece.as_ptr().align_offset(ALIGNMENT) == 0 {
+                piece
+            } else {
+                aligned_copy(&mut self.memory, piece)
+            };
             self.file.write_all_at(aligned, position)?;
             position += piece.len() as u64;
             self.is_proven = true;
         }
         Ok(())
     }
+}
+
+/// Copies bytes to where a direct write may take them from.
+fn aligned_copy<'m>(memory: &'m mut Vec<u8>, bytes: &[u8]) -> &'m [u8] {
+    if memory.len() < bytes.len() + ALIGNMENT {
+        *memory = vec![0; bytes.len() + ALIGNMENT];
+    }
+    let from = memory.as_ptr().align_offset(ALIGNMENT);
+    let aligned = &mut memory[from..from + bytes.len()];
+    aligned.copy_from_slice(bytes);
+    aligned
 }
 
 impl Disk for RealDisk {

@@ -118,8 +118,19 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
+#[inline]
 fn get_varint(rest: &mut &[u8]) -> u64 {
-    // Eight bytes at once, as nearly always: the first with a clear top bit is the last of the number.
+    match rest.split_first() {
+        Some((&byte, behind)) if byte < 0x80 => {
+            *rest = behind;
+            u64::from(byte)
+        }
+        _ => get_long_varint(rest),
+    }
+}
+
+fn get_long_varint(rest: &mut &[u8]) -> u64 {
+    // Eight bytes at once, if there are: the first with a clear top bit is the last of the number.
     if let Some(bytes) = rest.first_chunk::<8>() {
         let word = u64::from_le_bytes(*bytes);
         let ends = !word & 0x8080_8080_8080_8080;

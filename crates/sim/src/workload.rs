@@ -51,6 +51,8 @@ fn data(rng: &mut Rng) -> Option<Vec<u8>> {
         0 => None,
         1 => Some(Vec::new()),
         2 => Some(vec![rng.draw() as u8; 700]),
+        // Longer than the blocks that the log is written in.
+        3 => Some(vec![rng.draw() as u8; 5000]),
         _ => Some(rng.draw().to_be_bytes()[..rng.index(8) + 1].to_vec()),
     }
 }

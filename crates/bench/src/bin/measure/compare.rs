@@ -8,7 +8,7 @@ use oxikeeper_bench::{BenchError, Options, Workload};
 
 use crate::figures::{Figures, ROWS};
 use crate::server::{Place, Server, Side};
-use crate::{filled, load, sessions};
+use crate::{filled, load, scrape, sessions};
 
 /// Options of the comparison.
 #[derive(Args)]
@@ -120,6 +120,7 @@ impl Comparison {
     pub fn round(&mut self) -> Result<(), BenchError> {
         load::round(self)?;
         sessions::round(self)?;
+        scrape::round(self)?;
         filled::round(self)
     }
 

@@ -74,6 +74,12 @@ pub const ROWS: &[Row] = &[
     row("start-empty", "start to serving, empty", "ms", AtMost(50.0)),
     row("start-million", "start to serving, a million znodes", "ms", AtMost(1500.0)),
     row("syscalls-read", "system calls per getData, 10 x 1", "", AtMost(2.2)),
+    row(
+        "metrics-cost",
+        "server CPU per read, scraped every second: what it adds",
+        "%",
+        AtMost(2.0),
+    ),
     row("instructions-read", "instructions of the process per getData, 1 x 16", "", AtMost(2200.0)),
     row(
         "instructions-write",

@@ -7,6 +7,7 @@ mod filled;
 mod gates;
 mod instructions;
 mod load;
+mod scrape;
 mod server;
 mod sessions;
 mod syscalls;

@@ -202,7 +202,8 @@ pub fn snapshots(dir: &Path) -> Vec<(String, u64)> {
     found
 }
 
-fn free_address() -> io::Result<SocketAddr> {
+/// An address that was free a moment ago.
+pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 

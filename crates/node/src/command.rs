@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use oxikeeper_proto::Zxid;
 
+use crate::front::throttle::ThrottleStats;
+
 /// A word that a connection may begin with instead of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FourLetterWord(pub &'static str);
@@ -87,6 +89,8 @@ pub struct FrontStats {
     pub latency_us_min: u64,
     /// The longest of them.
     pub latency_us_max: u64,
+    /// How often limits were met.
+    pub throttled: ThrottleStats,
 }
 
 impl FrontStats {
@@ -114,6 +118,7 @@ impl FrontStats {
         self.answered += other.answered;
         self.received += other.received;
         self.sent += other.sent;
+        self.throttled.merge(&other.throttled);
     }
 }
 
@@ -212,6 +217,7 @@ mod tests {
                 latency_us_sum: 110_000,
                 latency_us_min: 1_400,
                 latency_us_max: 24_900,
+                throttled: ThrottleStats::default(),
             },
             ..ServerView::default()
         };

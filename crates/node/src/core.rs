@@ -12,6 +12,7 @@
 //! A standalone server commits what is durable; an ensemble puts agreement in between.
 
 mod apply;
+mod connection_throttle;
 mod log_batch;
 mod outstanding;
 mod prep;
@@ -28,6 +29,8 @@ use oxikeeper_tree::Tree;
 use tracing::{info, warn};
 
 pub use self::apply::ApplyEnd;
+use self::connection_throttle::Bucket;
+pub use self::connection_throttle::ConnectionThrottleStats;
 pub use self::log_batch::LogBatch;
 use self::outstanding::Outstanding;
 use self::prep::{Prep, Refusal};
@@ -108,6 +111,7 @@ pub struct Core {
     outstanding: Outstanding,
     sessions: Sessions,
     session_ids: SessionIds,
+    bucket: Bucket,
     /// How far each Front has reported whom it heard.
     heard_until: Vec<Now>,
     /// The batch being filled.
@@ -168,6 +172,7 @@ impl Core {
             durable: tree.last_zxid(),
             outstanding: Outstanding::new(tree, config.seed),
             sessions,
+            bucket: Bucket::new(config.limits.connection_throttle.clone(), config.seed, now),
             session_ids: SessionIds::new(config.server_id, config.started_ms),
             heard_until: vec![now; usize::from(fronts)],
             next_batch: LogBatch::default(),
@@ -275,6 +280,11 @@ impl Core {
         self.pending.len()
     }
 
+    /// How often handshakes were refused.
+    pub fn connection_throttle_stats(&self) -> ConnectionThrottleStats {
+        self.bucket.stats()
+    }
+
     /// Sessions that live.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
@@ -297,6 +307,11 @@ impl Core {
     }
 
     fn on_connect(&mut self, conn: ConnRef, session: SessionId, offered: &[u8], timeout_ms: i32) {
+        if !self.bucket.admits(session, self.now) {
+            let reason = CloseReason::Throttled;
+            self.immediate.push((conn.front, Mail::Close { conn: conn.conn, reason }));
+            return;
+        }
         if session == SessionId::NONE {
             return self.create_session(conn, timeout_ms);
         }
@@ -461,6 +476,7 @@ impl Core {
         }
         self.now = now.max(self.now);
         self.wall = wall;
+        self.bucket.tell(self.now);
         let heard = self.heard_until.iter().copied().min().unwrap_or(self.now);
         // While the log is full nobody expires: who comes back before there is room has lost nothing.
         if !self.log_full {

@@ -21,6 +21,7 @@ pub mod limits;
 mod local;
 pub mod read;
 mod request;
+pub mod throttle;
 pub mod watch_table;
 
 use std::collections::VecDeque;
@@ -35,9 +36,8 @@ use oxikeeper_proto::{Encode, Reader, SessionId, Zxid};
 use oxikeeper_tree::Tree;
 
 use self::connection::{Connection, Stage};
-use self::limits::{
-    ENDING_MS_MAX, HANDSHAKE_MS_MAX, OUTPUT_BYTES_PAUSE, REQUESTS_MAX, UNANSWERED_BYTES_MAX,
-};
+use self::limits::{ENDING_MS_MAX, OUTPUT_BYTES_PAUSE, REQUESTS_MAX, UNANSWERED_BYTES_MAX};
+use self::throttle::{Load, Throttle};
 use self::watch_table::{Slot, WatchTable};
 use crate::auth;
 use crate::command::{ClientLine, FourLetterWord, FrontStats};
@@ -109,6 +109,7 @@ pub struct Front {
     /// Connections whose waiting requests may go on.
     ready: Vec<Slot>,
     stats: FrontStats,
+    throttle: Throttle,
 }
 
 impl Front {
@@ -130,6 +131,7 @@ impl Front {
             event_frame: Vec::new(),
             ready: Vec::new(),
             stats: FrontStats::default(),
+            throttle: Throttle::default(),
             config,
         }
     }
@@ -162,6 +164,9 @@ impl Front {
         };
         self.free.push(slot);
         self.watches.remove_slot(slot);
+        for waiting in &connection.fifo {
+            self.throttle.gone(waiting.bytes(), &self.config.limits);
+        }
         if connection.session != SessionId::NONE {
             if connection.is_heard {
                 self.heard_and_gone.push((connection.session, connection.last_heard));
@@ -229,16 +234,25 @@ impl Front {
                 if connection.session != SessionId::NONE {
                     sessions.push((connection.session, connection.last_heard));
                 }
+                // It is not read from because the Core owes it an answer: what it may have sent
+                // meanwhile counts, though nobody has looked.
+                if connection.paused && connection.forwarded > 0 {
+                    connection.is_heard = true;
+                    connection.last_heard = at.now;
+                    self.heard.push(slot);
+                }
             }
         }
         out.to_core.push(ToCore::Touched { front: self.id, until: at.now, sessions });
+        self.throttle.tell(at.now, &self.config.limits);
         while let Some(&(since, conn)) = self.greeting.front() {
-            if at.now.since(since).as_millis() < u128::from(HANDSHAKE_MS_MAX) {
+            if at.now.since(since).as_millis() < u128::from(self.config.limits.handshake_ms_max) {
                 break;
             }
             self.greeting.pop_front();
             if let Some((slot, mut connection)) = self.take(conn) {
                 if connection.stage == Stage::Greeting {
+                    self.throttle.stats.no_handshake += 1;
                     close(&mut connection, CloseHow::Now, "no handshake within the time", out);
                 }
                 self.put_back(slot, connection);
@@ -275,7 +289,7 @@ impl Front {
 
     /// Requests taken and not answered.
     pub fn outstanding_count(&self) -> usize {
-        self.connections.iter().flatten().map(|connection| connection.fifo.len()).sum()
+        self.throttle.own.requests
     }
 
     /// Watches on this Front.
@@ -285,7 +299,17 @@ impl Front {
 
     /// Its counters.
     pub fn stats(&self) -> FrontStats {
-        self.stats
+        FrontStats { throttled: self.throttle.stats, ..self.stats }
+    }
+
+    /// What waits here for answers.
+    pub fn load(&self) -> Load {
+        self.throttle.own
+    }
+
+    /// What waits at all other Fronts of the server: limits count both.
+    pub fn set_load_of_others(&mut self, load: Load) {
+        self.throttle.others = load;
     }
 
     /// One line per connection, for `stat`.
@@ -328,9 +352,12 @@ impl Front {
             let rest = &bytes[taken..];
             match connection.stage {
                 Stage::Ending => return bytes.len(),
-                _ if is_blocked(connection) => {
+                _ if self.is_blocked(connection) => {
                     // Said again whenever bytes come all the same, so that one lost request to pause
                     // does not let the input grow.
+                    if !connection.paused && self.throttle.is_loaded(&self.config.limits) {
+                        self.throttle.stats.outstanding += 1;
+                    }
                     connection.paused = true;
                     out.pause.push(connection.id);
                     return taken;
@@ -349,10 +376,16 @@ impl Front {
             let length = match usize::try_from(i32::from_be_bytes(*prefix)) {
                 Ok(length) if length <= self.config.frame_bytes_max => length,
                 _ => {
+                    self.throttle.stats.frame_length += 1;
                     close(connection, CloseHow::Now, "a frame of impossible length", out);
                     return bytes.len();
                 }
             };
+            if !self.throttle.admits(length, &self.config.limits) {
+                self.throttle.stats.large_requests += 1;
+                close(connection, CloseHow::Now, "more large requests than there may be", out);
+                return bytes.len();
+            }
             let Some(frame) = rest.get(4..4 + length) else {
                 return taken;
             };
@@ -416,6 +449,16 @@ impl Front {
         });
     }
 
+    /// Whether no more of a connection's requests may be taken for now. While the server is loaded
+    /// only who waits for no answer is heard: the answer lets the others go on.
+    fn is_blocked(&self, connection: &Connection) -> bool {
+        connection.stage == Stage::Connecting
+            || connection.fifo.len() >= REQUESTS_MAX
+            || connection.unanswered_bytes > UNANSWERED_BYTES_MAX
+            || connection.output().len() > OUTPUT_BYTES_PAUSE
+            || (!connection.fifo.is_empty() && self.throttle.is_loaded(&self.config.limits))
+    }
+
     /// Takes a connection out, to work on it beside the rest of the Front.
     fn take(&mut self, conn: ConnId) -> Option<(Slot, Box<Connection>)> {
         let slot = *self.by_id.get(&conn)?;
@@ -452,14 +495,6 @@ impl Front {
             }
         }
     }
-}
-
-/// Whether no more of a connection's requests may be taken for now.
-fn is_blocked(connection: &Connection) -> bool {
-    connection.stage == Stage::Connecting
-        || connection.fifo.len() >= REQUESTS_MAX
-        || connection.unanswered_bytes > UNANSWERED_BYTES_MAX
-        || connection.output().len() > OUTPUT_BYTES_PAUSE
 }
 
 /// Ends a connection; what it still sends is not looked at.

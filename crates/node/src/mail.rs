@@ -144,6 +144,8 @@ pub enum CloseReason {
     SessionMoved,
     /// It asked for a new session while the log's disk is full.
     LogFull,
+    /// It met `connection_throttle_tokens`.
+    Throttled,
 }
 
 /// What the Core did in one hold of the tree's write lock, for one Front.

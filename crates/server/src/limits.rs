@@ -16,6 +16,8 @@ pub struct ConnectionLimits {
 #[derive(Default)]
 struct Open {
     total: usize,
+    /// Connections refused since the start.
+    refused: u64,
     by_address: BTreeMap<IpAddr, usize>,
 }
 
@@ -46,6 +48,17 @@ impl ConnectionLimits {
     /// The limit it exceeds; it is not counted then.
     pub fn opened(&self, address: IpAddr) -> Result<(), Exceeded> {
         let mut open = self.open.lock();
+        let verdict = self.count(&mut open, address);
+        open.refused += u64::from(verdict.is_err());
+        verdict
+    }
+
+    /// Connections refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.open.lock().refused
+    }
+
+    fn count(&self, open: &mut Open, address: IpAddr) -> Result<(), Exceeded> {
         if self.total_max != 0 && open.total >= self.total_max {
             return Err(Exceeded::Total(self.total_max));
         }
@@ -90,6 +103,7 @@ mod tests {
         assert_eq!(limits.opened(a), Err(Exceeded::PerAddress(2)));
         assert_eq!(limits.opened(b), Ok(()));
         assert_eq!(limits.opened(b), Err(Exceeded::Total(3)));
+        assert_eq!(limits.refused(), 2);
         limits.closed(a);
         assert_eq!(limits.opened(b), Ok(()));
         let unlimited = ConnectionLimits::new(0, 0, None);

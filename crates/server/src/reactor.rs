@@ -192,12 +192,14 @@ impl Reactor {
         let shared = Arc::clone(&self.shared);
         let tree = shared.tree.read();
         let at = View { tree: &tree, applied: tree.last_zxid(), now };
+        self.front.set_load_of_others(shared.load_of_others(&self.mailbox));
         self.mailbox.take(&mut self.mail);
         self.front.deliver(&self.mail, at, &mut self.outputs);
         self.mail.clear();
         work(self, at);
         self.carry_out(at);
         self.mailbox.set_watching(self.front.watch_count() > 0);
+        self.mailbox.set_load(self.front.load());
     }
 
     fn socket_event(&mut self, event: &Event, at: View<'_>) {

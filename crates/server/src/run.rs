@@ -256,7 +256,6 @@ struct Acceptor {
 impl Acceptor {
     fn run(self) {
         let mut next_conn = 0u64;
-        let mut refused = 0u64;
         while !self.shared.is_stopping() {
             let (stream, remote) = match self.listener.accept() {
                 Ok(accepted) => accepted,
@@ -270,7 +269,7 @@ impl Acceptor {
             };
             let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
             if let Err(exceeded) = self.limits.opened(remote.ip()) {
-                refused += 1;
+                let refused = self.limits.refused();
                 // The first of a run is worth a line, ten thousand are not.
                 if refused.is_power_of_two() {
                     let ip = remote.ip();

@@ -6,11 +6,12 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mio::Waker;
 use oxikeeper_node::command::{ClientLine, FrontStats};
 use oxikeeper_node::core::Input;
+use oxikeeper_node::front::throttle::Load;
 use oxikeeper_node::mail::MailBatch;
 use oxikeeper_tree::Tree;
 use parking_lot::{Mutex, RwLock};
@@ -22,6 +23,8 @@ pub struct Mailbox {
     batches: Mutex<Vec<MailBatch>>,
     is_asleep: AtomicBool,
     is_watching: AtomicBool,
+    /// What waits at this reactor: requests, and bytes of large ones.
+    load: [AtomicUsize; 2],
     waker: Waker,
 }
 
@@ -32,6 +35,7 @@ impl Mailbox {
             batches: Mutex::default(),
             is_asleep: AtomicBool::new(false),
             is_watching: AtomicBool::new(false),
+            load: [AtomicUsize::new(0), AtomicUsize::new(0)],
             waker,
         }
     }
@@ -55,6 +59,21 @@ impl Mailbox {
     /// Whether this reactor has to be told of changes. Called with the tree's write lock held.
     pub fn is_watching(&self) -> bool {
         self.is_watching.load(Ordering::Acquire)
+    }
+
+    /// Tells the other reactors what waits at this one. A moment late is early enough: limits on
+    /// the whole server are not exact to one request.
+    pub fn set_load(&self, load: Load) {
+        self.load[0].store(load.requests, Ordering::Relaxed);
+        self.load[1].store(load.large_bytes, Ordering::Relaxed);
+    }
+
+    /// What waits at this reactor.
+    pub fn load(&self) -> Load {
+        Load {
+            requests: self.load[0].load(Ordering::Relaxed),
+            large_bytes: self.load[1].load(Ordering::Relaxed),
+        }
     }
 
     /// Ends the reactor's sleep, if it sleeps.
@@ -117,6 +136,17 @@ impl Shared {
     pub fn run_core(&self, inputs: impl IntoIterator<Item = Input>, runner: Runner) {
         self.engine.push(inputs);
         self.engine.run(runner, self);
+    }
+
+    /// What waits at all reactors but this one.
+    pub fn load_of_others(&self, own: &Mailbox) -> Load {
+        let mut sum = Load::default();
+        for mailbox in self.mailboxes.iter().filter(|mailbox| !std::ptr::eq(&***mailbox, own)) {
+            let load = mailbox.load();
+            sum.requests += load.requests;
+            sum.large_bytes += load.large_bytes;
+        }
+        sum
     }
 
     /// Whether the server is to end.

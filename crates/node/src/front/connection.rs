@@ -76,6 +76,16 @@ pub(super) struct Connection {
     pub sent_count: u64,
 }
 
+impl Waiting {
+    /// Length of its frame.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Waiting::Forwarded { bytes, .. } => *bytes,
+            Waiting::Here { frame, .. } => frame.len(),
+        }
+    }
+}
+
 impl Connection {
     pub fn new(id: ConnId, remote: SocketAddr, ids: Arc<[Id]>, now: Now) -> Connection {
         Connection {

@@ -123,6 +123,7 @@ impl Front {
             Some(Waiting::Forwarded { since, bytes }) => {
                 connection.forwarded -= 1;
                 connection.unanswered_bytes -= bytes;
+                self.throttle.gone(bytes, &self.config.limits);
                 if connection.closing.is_none() {
                     connection.output_mut().extend_from_slice(frame);
                     self.count_answer(slot, &mut connection, since, at.now);
@@ -175,6 +176,7 @@ fn close_text(reason: CloseReason) -> &'static str {
         CloseReason::SessionResumedElsewhere => "its session was resumed on another connection",
         CloseReason::SessionClosed => "its session is closed",
         CloseReason::SessionMoved => "its session has moved to another connection",
+        CloseReason::Throttled => "more handshakes than connection_throttle_tokens",
         CloseReason::LogFull => "no new sessions while the log's disk is full",
     }
 }

@@ -14,5 +14,3 @@ pub const UNANSWERED_BYTES_MAX: usize = 4 << 20;
 pub const BUFFER_BYTES_KEPT: usize = 16 << 10;
 /// A connection that is to close once its output is sent is closed at the latest after this.
 pub const ENDING_MS_MAX: u64 = 10_000;
-/// `zookeeper.nio.sessionlessCnxnTimeout`: a connection without a handshake is closed after this.
-pub const HANDSHAKE_MS_MAX: u64 = 10_000;

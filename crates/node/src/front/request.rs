@@ -10,7 +10,7 @@ use oxikeeper_proto::{Encode, ErrorCode, OpCode, Reader, Xid, Zxid};
 use super::connection::{Connection, Stage, Waiting};
 use super::limits::OUTPUT_BYTES_PAUSE;
 use super::watch_table::Slot;
-use super::{CloseHow, Front, Outputs, View, close, is_blocked};
+use super::{CloseHow, Front, Outputs, View, close};
 use crate::mail::{ConnRef, Request, ToCore};
 use crate::mutation::{Mutation, mutated};
 use crate::time::Now;
@@ -80,6 +80,7 @@ impl Front {
                 self.forward(connection, header.xid, op, reader.rest(), out);
                 let bytes = frame.len();
                 connection.unanswered_bytes += bytes;
+                self.throttle.taken(bytes, &self.config.limits);
                 connection.fifo.push_back(Waiting::Forwarded { since: at.now, bytes });
             }
             _ if connection.fifo.is_empty() || is_ahead(place) => {
@@ -87,6 +88,7 @@ impl Front {
             }
             _ => {
                 connection.unanswered_bytes += frame.len();
+                self.throttle.taken(frame.len(), &self.config.limits);
                 connection.fifo.push_back(Waiting::Here { frame: frame.into(), since: at.now });
             }
         }
@@ -116,6 +118,7 @@ impl Front {
                     let frame = take_frame(&mut connection.fifo[place]);
                     connection.fifo.pop_front();
                     connection.unanswered_bytes -= frame.len();
+                    self.throttle.gone(frame.len(), &self.config.limits);
                     let body = &frame[REQUEST_HEADER_BYTES..];
                     self.answer(slot, connection, header, body, since, at);
                     if mutated(Mutation::LoseWaitingWatch) {
@@ -127,7 +130,7 @@ impl Front {
         if !connection.input.is_empty() && connection.stage == Stage::Open {
             self.take_input(slot, connection, at, out);
         }
-        if connection.paused && !is_blocked(connection) {
+        if connection.paused && !self.is_blocked(connection) {
             connection.paused = false;
             out.resume.push(connection.id);
         }

@@ -270,6 +270,11 @@ impl Core {
         Some(self.now.after(std::time::Duration::from_millis(TICK_INTERVAL_MS)))
     }
 
+    /// Whether the log's disk is too full to take more, so that writes are refused.
+    pub fn is_log_full(&self) -> bool {
+        self.log_full
+    }
+
     /// The last zxid given out to a transaction.
     pub fn last_zxid(&self) -> Zxid {
         self.last_zxid

@@ -129,18 +129,23 @@ impl Engine {
         }
     }
 
-    /// Makes durable and applies all that was taken, then lets the log writer end.
-    pub fn finish(&self, shared: &Shared) {
+    /// Makes durable and applies all that was taken, then lets the log writer end. False if the
+    /// log's disk is full: what waits for room was never acknowledged, and nobody knows how long it
+    /// would have to be waited for.
+    pub fn finish(&self, shared: &Shared) -> bool {
         let mut machine = self.machine.lock();
         loop {
             machine.step(self, shared);
             let turn = machine.turn(Runner::Reactor, shared);
+            if machine.core.is_log_full() {
+                return false;
+            }
             if machine.is_writing {
                 // A completion that comes just now may have missed that we wait for it.
                 self.turn_ended.wait_for(&mut machine, END_INTERVAL);
             } else if !turn.more {
                 machine.log = None;
-                return;
+                return true;
             }
         }
     }

@@ -224,8 +224,11 @@ impl Server {
         poke_all(&self.shared);
         let (sender, receiver) = mpsc::channel();
         let joined = spawn("end", move || {
-            self.shared.engine.finish(&self.shared);
-            let _ = self.log.join();
+            if self.shared.engine.finish(&self.shared) {
+                let _ = self.log.join();
+            } else {
+                warn!("writes that waited for room on the log's disk did not happen");
+            }
             let _ = sender.send(());
         });
         if joined.is_err() || receiver.recv_timeout(patience).is_err() {

@@ -117,7 +117,7 @@ fn a_crowd_that_dies_at_once_is_cleaned_up_beside_everything_else() {
     watcher.create("/crowd", b"", 0).expect("a new node");
     let crowd: Vec<Client> = (0..CROWD)
         .map(|number| {
-            let mut client = Client::connect(server.address(), 4000);
+            let mut client = Client::connect(server.address(), 1500);
             let path = format!("/crowd/{number}");
             client.create(&path, b"", EPHEMERAL).expect("a new node");
             assert!(watcher.exists(&path, true));

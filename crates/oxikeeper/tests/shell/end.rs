@@ -101,7 +101,7 @@ fn a_log_that_nobody_takes_ends_nothing() {
         let mut server = home.start();
         let mut client = Client::connect(server.address(), 4000);
         // Each of these expires, which is worth a line.
-        for number in 0..3 {
+        for number in 0..2 {
             let path = format!("/lost-{number}");
             let mut lost = Client::connect(server.address(), 400);
             lost.create(&path, b"", EPHEMERAL).expect("a new node");

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -155,9 +156,11 @@ fn a_full_disk_does_not_keep_it_from_ending() {
         client.create("/a", b"kept", 0).expect("there is room");
         fill(&data_dir);
         write_until_full(&server, &mut client);
+        let began = Instant::now();
         server.signal(Signal::TERM);
         let (code, home) = server.wait_end();
         assert_eq!(code, Some(143), "{}", home.log());
+        assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
         make_room(&data_dir);
         let server = home.start();
         let mut client = Client::resume(server.address(), session, &password, 4000);

@@ -6,6 +6,7 @@
 mod check;
 mod crowds;
 mod end;
+mod failing_disk;
 mod frames;
 mod frozen_disk;
 mod full_disk;

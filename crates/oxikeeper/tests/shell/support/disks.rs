@@ -20,12 +20,16 @@ pub fn mount_tmpfs(dir: &Path) {
 /// 32 MiB of a real file system, in a file. False where there are no loop devices, or no tools of
 /// ext4, or where the test runs without root.
 pub fn mount_ext4(dir: &Path) -> bool {
+    mount_ext4_in(&dir.with_extension("image"), 32, dir)
+}
+
+/// So many MiB of a real file system, in this file. False as for [`mount_ext4`].
+pub fn mount_ext4_in(image: &Path, mib: u64, dir: &Path) -> bool {
     make_dir(dir);
-    let image = dir.with_extension("image");
-    let file = File::create(&image).expect("a new file");
-    file.set_len(32 << 20).expect("room for an image");
-    succeeds(Command::new("mkfs.ext4").arg("-q").arg(&image))
-        && succeeds(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(dir))
+    let file = File::create(image).expect("a new file");
+    file.set_len(mib << 20).expect("a sparse file takes no room");
+    succeeds(Command::new("mkfs.ext4").args(["-q", "-J", "size=4"]).arg(image))
+        && succeeds(Command::new("mount").args(["-o", "loop"]).arg(image).arg(dir))
 }
 
 fn make_dir(dir: &Path) {

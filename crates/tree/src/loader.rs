@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::acl_table;
 use crate::apply::split;
-use crate::nodes::ROOT;
+use crate::nodes::{NodeId, ROOT};
 use crate::record::Record;
 use crate::tree::{Tree, TreeOptions};
 
@@ -41,12 +41,20 @@ pub struct TreeLoader {
     tree: Tree,
     /// The snapshot's numbers of ACLs, and ours. Each counts as one node until the end.
     acls: BTreeMap<i64, u32>,
+    /// The parent of the last node: its path as the node's path begins, and its number.
+    parent_path: String,
+    parent: NodeId,
 }
 
 impl TreeLoader {
     /// Begins with nothing.
     pub fn new(options: TreeOptions) -> TreeLoader {
-        TreeLoader { tree: Tree::bare(options), acls: BTreeMap::new() }
+        TreeLoader {
+            tree: Tree::bare(options),
+            acls: BTreeMap::new(),
+            parent_path: String::new(),
+            parent: ROOT,
+        }
     }
 
     /// A session and its timeout in milliseconds.
@@ -106,7 +114,16 @@ impl TreeLoader {
             let not_a_path = || LoadError::NotAPath { path: path.to_owned() };
             let (parent, _) = split(path).ok_or_else(not_a_path)?;
             let orphan = || LoadError::Orphan { path: path.to_owned() };
-            let parent = tree.nodes.find(parent).ok_or_else(orphan)?;
+            // Brothers and sisters mostly come together.
+            let parent = if parent == self.parent_path {
+                self.parent
+            } else {
+                let id = tree.nodes.find(parent).ok_or_else(orphan)?;
+                self.parent_path.clear();
+                self.parent_path.push_str(parent);
+                self.parent = id;
+                id
+            };
             let hash = tree.nodes.hash(path);
             if tree.nodes.find_hashed(path, hash).is_some() {
                 return Err(LoadError::Twice { path: path.to_owned() });
@@ -121,7 +138,7 @@ impl TreeLoader {
         if !resolved {
             tree.unresolved_acls.insert(id);
         }
-        tree.count_in(if id == ROOT { path::ROOT } else { path }, id);
+        tree.add(tree.share(if id == ROOT { path::ROOT } else { path }, id, data, stat));
         tree.index_kind(id, stat.ephemeral_owner);
         Ok(())
     }

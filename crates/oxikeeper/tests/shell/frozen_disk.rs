@@ -67,6 +67,58 @@ fn while_the_disk_stands_still_reads_go_on_and_sessions_live() {
     });
 }
 
+/// Writes that nobody can answer for now: the server takes so many, and leaves the rest in the
+/// sockets. Who has none in flight is served.
+#[test]
+fn outstanding_requests_are_limited() {
+    const LIMIT: usize = 20;
+    const WRITERS: usize = 10;
+    const WRITES: usize = 100;
+    let name = "frozen_disk::outstanding_requests_are_limited";
+    inside(Namespace::Mounts, name, || {
+        let home = Home::new(&format!("preAllocSize=1024\nglobalOutstandingLimit={LIMIT}"));
+        let dir = home.data_dir();
+        if !mount_ext4(&dir) {
+            println!("no loop devices here: outstanding requests are not tested");
+            return;
+        }
+        let server = home.start();
+        let mut reader = Client::connect(server.address(), 4000);
+        reader.create("/a", b"x", 0).expect("a new node");
+        let mut writers: Vec<Client> =
+            (0..WRITERS).map(|_| Client::connect(server.address(), 4000)).collect();
+        freeze(&dir, "--freeze");
+        for (index, writer) in writers.iter_mut().enumerate() {
+            for number in 0..WRITES {
+                let body = create_body(&format!("/n-{index}-{number}"), b"", 0);
+                writer.ask(op::CREATE, &body).expect("sent");
+            }
+        }
+        let outstanding = || -> usize {
+            let summary = server.word("srvr");
+            let line = summary.lines().find_map(|line| line.strip_prefix("Outstanding: "));
+            line.and_then(|number| number.parse().ok()).expect("a number")
+        };
+        wait_until("the limit to be reached", || outstanding() >= LIMIT);
+        for _ in 0..50 {
+            assert_eq!(reader.get("/a").as_deref(), Ok(&b"x"[..]));
+            // A connection without any in flight may always have one.
+            let taken = outstanding();
+            assert!(taken <= LIMIT + WRITERS, "{taken} are taken");
+        }
+        freeze(&dir, "--unfreeze");
+        for writer in &mut writers {
+            for _ in 0..WRITES {
+                assert_eq!(writer.next().expect("a reply").err, 0);
+            }
+        }
+        assert_eq!(outstanding(), 0);
+        wait_until("a word about it in the log", || {
+            server.log().contains("globalOutstandingLimit")
+        });
+    });
+}
+
 fn freeze(dir: &Path, flag: &str) {
     assert!(succeeds(Command::new("fsfreeze").arg(flag).arg(dir)), "fsfreeze {flag} {dir:?}");
 }

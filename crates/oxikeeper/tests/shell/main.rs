@@ -10,6 +10,7 @@ mod failing_disk;
 mod frames;
 mod frozen_disk;
 mod full_disk;
+mod limits;
 mod refusals;
 mod sessions;
 mod slow;

@@ -180,6 +180,9 @@ pub fn number(value: f64, unit: &str) -> String {
 
 /// Three digits that mean something, thousands apart.
 fn short(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.1 {
+        return format!("{value:.3}");
+    }
     if value.abs() < 10.0 {
         return format!("{value:.2}");
     }
@@ -211,6 +214,7 @@ mod tests {
         assert_eq!(short(123.4), "123");
         assert_eq!(short(-1234.0), "-1,234");
         assert_eq!(short(0.253), "0.25");
+        assert_eq!(short(0.0047), "0.005");
         assert_eq!(number(10.0, "MB"), "10.0 MB");
     }
 

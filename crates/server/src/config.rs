@@ -10,6 +10,7 @@ mod error;
 mod flags;
 mod keys;
 mod properties;
+pub mod script_files;
 mod server_line;
 mod settings;
 

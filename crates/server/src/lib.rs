@@ -14,6 +14,7 @@ mod error;
 mod limits;
 mod log_writer;
 mod open_files;
+pub mod purge;
 mod reactor;
 pub mod run;
 mod shared;
@@ -27,6 +28,19 @@ pub fn version() -> &'static str {
         "3.9.5-oxikeeper-",
         env!("CARGO_PKG_VERSION"),
         ", built on ",
+        env!("OXIKEEPER_BUILT_ON"),
+        " UTC"
+    )
+}
+
+/// What `oxikeeper --version` tells: the own version, then a line for scripts that read what
+/// Apache's print.
+pub fn long_version() -> &'static str {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        "\nOxikeeper in place of Apache ZooKeeper, version 3.9.5-oxikeeper-",
+        env!("CARGO_PKG_VERSION"),
+        " ",
         env!("OXIKEEPER_BUILT_ON"),
         " UTC"
     )

@@ -12,6 +12,7 @@ mod frozen_disk;
 mod full_disk;
 mod limits;
 mod refusals;
+mod scripts;
 mod sessions;
 mod slow;
 mod start;

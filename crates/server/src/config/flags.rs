@@ -10,6 +10,8 @@ pub struct Flags {
     pub properties: BTreeMap<String, String>,
     /// Words that mean something to a JVM alone.
     pub ignored: Vec<String>,
+    /// Lines for the log.
+    pub warnings: Vec<String>,
 }
 
 impl Flags {

@@ -25,6 +25,7 @@ pub(super) fn sort(bytes: &[u8], flags: &Flags) -> Result<Settings, ConfigError>
         system: flags.properties.iter().map(|(name, value)| (name.clone(), flag(value))).collect(),
         ..Settings::default()
     };
+    flags.warnings.iter().for_each(|text| settings.warn(text.clone()));
     let parsed = properties::parse(bytes).map_err(|line| malformed_escape(Place::Line(line)))?;
     for property in parsed {
         let key = property.key;

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oxikeeper_node::config::NodeConfig;
+use oxikeeper_node::config::{Limits, NodeConfig};
 use oxikeeper_node::core::{Core, Input, LogBatch};
 use oxikeeper_node::front::Front;
 use oxikeeper_node::mail::{FrontId, MailBatch, ToCore};
@@ -501,6 +501,15 @@ fn node_config(host: &Host<'_>) -> NodeConfig {
         container_check_interval_ms: 700,
         container_max_per_minute: 100_000,
         seed: host.knobs.node_seed,
+        // In half of the runs so low that connections are throttled all the time.
+        limits: Limits {
+            outstanding_max: match (host.knobs.node_seed >> 7) % 4 {
+                0 => 1,
+                1 => 5,
+                _ => Limits::default().outstanding_max,
+            },
+            ..Limits::default()
+        },
         ..NodeConfig::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Limits that an operator sets: on requests, large ones and handshakes. Who exceeds one is held back
 //! or closed, with a word in the log; the others are not concerned.
 
-use crate::support::client::{Client, create_body, op};
+use crate::support::client::{Client, create_body, op, request};
 use crate::support::process::Server;
 use crate::support::witness::Witness;
 use crate::support::{wait_for, wait_until};
@@ -45,4 +45,31 @@ fn handshakes_are_throttled_and_let_in_again() {
     wait_until("a word about it in the log", || {
         server.log().contains("throttled: handshakes were refused")
     });
+}
+
+#[test]
+fn beyond_global_outstanding_limit_requests_wait_and_none_is_lost() {
+    const REQUESTS: i32 = 3000;
+    let server = Server::start("globalOutstandingLimit=4");
+    let witness = Witness::start(server.address());
+    let mut clients: Vec<Client> =
+        (0..3).map(|_| Client::connect(server.address(), 10_000)).collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        let create = |xid| {
+            let body = create_body(&format!("/c{index}-{xid}"), b"", 0);
+            request(xid, op::CREATE, &body)
+        };
+        let requests: Vec<u8> = (1..=REQUESTS).flat_map(create).collect();
+        client.send(&requests).expect("the kernel and the server take them");
+    }
+    for client in &mut clients {
+        for xid in 1..=REQUESTS {
+            let reply = client.next().expect("a reply");
+            assert_eq!((reply.xid, reply.err), (xid, 0));
+        }
+    }
+    wait_until("a word about it in the log", || server.log().contains("globalOutstandingLimit"));
+    witness.finish();
+    let told = server.log().matches("throttled: ").count();
+    assert!(told <= 10, "{told} lines");
 }

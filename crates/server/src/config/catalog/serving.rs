@@ -79,7 +79,7 @@ pub(super) const STORAGE: &[Key] = keys! {
     "datadir.autocreate" Property A "true" Works "as Apache";
     "db.autocreate" Property A "true" Same "decides about the vote of an empty server; one that serves alone has none";
     "digest.enabled" Property A "true" Works "as Apache";
-    "serializeLastProcessedZxid.enabled" Property A "true" Nothing "the zxid at the end of a snapshot is written with its digest, see `digest.enabled`";
+    "serializeLastProcessedZxid.enabled" Property A "true" Nothing "the zxid at the end of a snapshot is always written; readers that do not know it pass over it";
     "closeSessionTxn.enabled" Property A "true" Works "as Apache";
     "flushDelay" Property B "0" Nothing "batches form by themselves, of what comes while the disk writes";
     "maxWriteQueuePollTime" Property B "flushDelay / 3" Nothing "batches form by themselves, of what comes while the disk writes";

@@ -80,12 +80,12 @@ pub const ROWS: &[Row] = &[
         "%",
         AtMost(2.0),
     ),
-    row("instructions-read", "instructions of the process per getData, 1 x 16", "", AtMost(2200.0)),
+    row("instructions-read", "instructions of the process per getData, 1 x 16", "", AtMost(2100.0)),
     row(
         "instructions-write",
         "instructions of the process per setData, 1 x 16",
         "",
-        AtMost(12000.0),
+        AtMost(11700.0),
     ),
 ];
 

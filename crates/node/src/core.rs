@@ -128,7 +128,13 @@ pub struct Core {
     reaper: Reaper,
     snapshots: SnapshotTrigger,
     log_full: bool,
+    /// The tree's digest at every [`DIGEST_LOG_INTERVAL`]th transaction, the last ones.
+    digest_log: VecDeque<(Zxid, u64)>,
 }
+
+/// Apache keeps a digest whenever the zxid is a multiple of this, and the last so many of them.
+const DIGEST_LOG_INTERVAL: u64 = 128;
+const DIGEST_LOG_LEN: usize = 1024;
 
 /// When the next snapshot is due. Source: Apache's `SyncRequestProcessor.shouldSnapshot`.
 #[derive(Debug)]
@@ -184,6 +190,7 @@ impl Core {
             reaper: Reaper::new(&config, now),
             snapshots,
             log_full: false,
+            digest_log: VecDeque::new(),
             config,
         }
     }
@@ -260,6 +267,27 @@ impl Core {
         self.watching[usize::from(front.0)] = watching;
     }
 
+    /// Asks for a snapshot at once, or as soon as the one that is being written is finished: an
+    /// operator wants it.
+    pub fn want_snapshot_now(&mut self) {
+        self.snapshots.wanted = true;
+        self.snapshots.not_before = Now::default();
+    }
+
+    /// The digests that `hash` tells of, oldest first.
+    pub fn digest_log(&self) -> Vec<(Zxid, u64)> {
+        self.digest_log.iter().copied().collect()
+    }
+
+    fn log_digest(&mut self, zxid: Zxid, digest: u64) {
+        if self.config.digest_enabled && zxid.raw().is_multiple_of(DIGEST_LOG_INTERVAL) {
+            self.digest_log.push_back((zxid, digest));
+            if self.digest_log.len() > DIGEST_LOG_LEN {
+                self.digest_log.pop_front();
+            }
+        }
+    }
+
     /// Asks for a snapshot as soon as one may begin.
     pub fn want_snapshot(&mut self) {
         self.snapshots.wanted = true;
@@ -288,6 +316,11 @@ impl Core {
     /// How often handshakes were refused.
     pub fn connection_throttle_stats(&self) -> ConnectionThrottleStats {
         self.bucket.stats()
+    }
+
+    /// Sessions by the moment at which they expire if nobody hears of them, earliest first.
+    pub fn session_expiries(&self) -> Vec<(Now, SessionId)> {
+        self.sessions.expiries()
     }
 
     /// Sessions that live.

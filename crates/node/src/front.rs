@@ -35,12 +35,13 @@ use oxikeeper_proto::request::ConnectRequest;
 use oxikeeper_proto::{Encode, Reader, SessionId, Zxid};
 use oxikeeper_tree::Tree;
 
+pub use self::connection::Activity;
 use self::connection::{Connection, Stage};
 use self::limits::{ENDING_MS_MAX, OUTPUT_BYTES_PAUSE, REQUESTS_MAX, UNANSWERED_BYTES_MAX};
 use self::throttle::{Load, Throttle};
 use self::watch_table::{Slot, WatchTable};
 use crate::auth;
-use crate::command::{ClientLine, FourLetterWord, FrontStats};
+use crate::command::{Asked, ClientLine, FourLetterWord, FrontStats};
 use crate::config::NodeConfig;
 use crate::mail::{ConnId, ConnRef, FrontId, ToCore};
 use crate::mutation::{Mutation, mutated};
@@ -80,7 +81,7 @@ pub struct Outputs {
     /// Read from these again.
     pub resume: Vec<ConnId>,
     /// Four-letter words to answer with [`Front::finish_command`].
-    pub commands: Vec<(ConnId, FourLetterWord)>,
+    pub commands: Vec<(ConnId, Asked)>,
 }
 
 /// See the module's head.
@@ -276,6 +277,7 @@ impl Front {
             return;
         };
         connection.output_mut().extend_from_slice(text.as_bytes());
+        self.stats.sent += 1;
         close(&mut connection, CloseHow::AfterOutput, "answered a four-letter word", out);
         self.mark_dirty(slot, &mut connection);
         self.put_back(slot, connection);
@@ -320,8 +322,38 @@ impl Front {
             received: connection.received_count,
             sent: connection.sent_count,
             is_open: connection.stage == Stage::Open,
+            session: connection.session,
+            timeout_ms: connection.timeout_ms,
+            since: connection.since,
+            activity: connection.activity,
         };
         self.connections.iter().flatten().map(|connection| line(connection)).collect()
+    }
+
+    /// What each session on this Front watches: the paths of nodes, not those whose children alone
+    /// are watched, as Apache lists them. In the order of the connections and of the watches.
+    pub fn watched_paths(&self) -> Vec<(SessionId, Vec<String>)> {
+        let slots = self.connections.iter().enumerate();
+        slots
+            .filter_map(|(slot, connection)| {
+                let paths = self.watches.watched_by(slot as Slot);
+                Some((connection.as_ref()?.session, paths)).filter(|(_, paths)| !paths.is_empty())
+            })
+            .collect()
+    }
+
+    /// Begins to count anew, as operators ask for. What limits met is kept.
+    pub fn reset_stats(&mut self) {
+        self.stats = FrontStats { throttled: self.stats.throttled, ..FrontStats::default() };
+    }
+
+    /// Begins to count anew for every connection.
+    pub fn reset_connection_stats(&mut self) {
+        for connection in self.connections.iter_mut().flatten() {
+            connection.received_count = 0;
+            connection.sent_count = 0;
+            connection.activity = Activity::default();
+        }
     }
 
     /// Takes the frames in a connection's input, as far as may be.
@@ -370,7 +402,7 @@ impl Front {
             if connection.stage == Stage::Greeting
                 && let Some(word) = FourLetterWord::from_bytes(*prefix)
             {
-                self.command(slot, connection, word, out);
+                self.command(slot, connection, word, &rest[4..], out);
                 return bytes.len();
             }
             let length = match usize::try_from(i32::from_be_bytes(*prefix)) {
@@ -405,15 +437,18 @@ impl Front {
         slot: Slot,
         connection: &mut Connection,
         word: FourLetterWord,
+        behind: &[u8],
         out: &mut Outputs,
     ) {
         connection.received_count += 1;
         self.stats.received += 1;
         if word.is_allowed(&self.config.four_letter_words) {
             connection.stage = Stage::Ending;
-            out.commands.push((connection.id, word));
+            let mask = behind.first_chunk().map(|bytes| i64::from_be_bytes(*bytes));
+            out.commands.push((connection.id, Asked { word, mask }));
         } else {
             connection.output_mut().extend_from_slice(word.refusal().as_bytes());
+            self.stats.sent += 1;
             close(connection, CloseHow::AfterOutput, "a word that is not whitelisted", out);
             self.mark_dirty(slot, connection);
         }

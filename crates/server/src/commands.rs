@@ -1,27 +1,63 @@
-//! Gathers what the four-letter words tell.
+//! Gathers what operators ask for.
 //!
-//! A word asks all reactors to report; the one that has to answer does so once all have.
+//! A question goes to all reactors, which report each on its desk; who has to answer does so once all
+//! have.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use oxikeeper_node::command::{self, FourLetterWord, FrontStats, ServerView};
+use oxikeeper_node::command::{Asked, FourLetterWord};
+use parking_lot::Mutex;
 
-use crate::environment;
+use crate::clock::Clock;
 use crate::reactor::Desk;
-use crate::shared::Shared;
+use crate::shared::{FrontReport, Shared};
+use crate::words::{self, Settings};
+
+/// What a question wants of the reactors besides their ordinary report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// What each session watches.
+    WatchedPaths,
+    /// That they count anew, for the server.
+    ResetServer,
+    /// That they count anew, for each connection.
+    ResetConnections,
+}
+
+/// Apache's trace mask before anybody sets one. It changes nothing here.
+const TRACE_MASK: i64 = 306;
 
 /// Knows all reactors' desks.
 pub struct Commands {
     desks: Vec<Arc<Desk>>,
+    /// What `conf` tells.
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    /// Taken by who asks.
+    asking: Mutex<()>,
     /// The number of the last question.
     asked: AtomicU64,
+    /// For each [`Want`] the number of the last question that had it.
+    wanted: [AtomicU64; 3],
+    /// Questions for watched paths that are not answered yet: the lists are kept as long.
+    watch_questions: AtomicU64,
+    trace_mask: AtomicI64,
 }
 
 impl Commands {
     /// For these reactors.
-    pub fn new(desks: Vec<Arc<Desk>>) -> Commands {
-        Commands { desks, asked: AtomicU64::new(0) }
+    pub fn new(desks: Vec<Arc<Desk>>, settings: Settings, clock: Clock) -> Commands {
+        Commands {
+            desks,
+            settings,
+            clock,
+            asking: Mutex::new(()),
+            asked: AtomicU64::new(0),
+            wanted: Default::default(),
+            watch_questions: AtomicU64::new(0),
+            trace_mask: AtomicI64::new(TRACE_MASK),
+        }
     }
 
     /// The number of the last question: whoever has not answered it should.
@@ -29,9 +65,23 @@ impl Commands {
         self.asked.load(Ordering::SeqCst)
     }
 
+    /// Whether any question behind this one has a wish.
+    pub fn wants(&self, want: Want, since: u64) -> bool {
+        self.wanted[want as usize].load(Ordering::SeqCst) > since
+    }
+
     /// Asks all reactors to report; returns the question's number.
-    pub fn ask(&self, shared: &Shared) -> u64 {
-        let question = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+    pub fn ask(&self, want: Option<Want>, shared: &Shared) -> u64 {
+        let asking = self.asking.lock();
+        let question = self.last_question() + 1;
+        if let Some(want) = want {
+            self.wanted[want as usize].store(question, Ordering::SeqCst);
+        }
+        if want == Some(Want::WatchedPaths) {
+            self.watch_questions.fetch_add(1, Ordering::SeqCst);
+        }
+        self.asked.store(question, Ordering::SeqCst);
+        drop(asking);
         poke_all(shared);
         question
     }
@@ -41,30 +91,44 @@ impl Commands {
         self.desks.iter().all(|desk| desk.answered.load(Ordering::SeqCst) >= question)
     }
 
-    /// The answer to a word that is allowed, from what the reactors have reported.
-    pub fn answer(&self, word: FourLetterWord, shared: &Shared) -> String {
-        let mut view = ServerView {
-            version: crate::version().to_owned(),
-            mode: "standalone",
-            environment: environment::lines(),
-            ..ServerView::default()
-        };
-        {
-            let tree = shared.tree.read();
-            view.zxid = tree.last_zxid();
-            // Apache counts the root twice: once as "", once as "/".
-            view.node_count = tree.node_count() + 1;
-        }
-        let mut stats = FrontStats::default();
+    /// What all reactors have reported, as one.
+    pub fn report(&self) -> FrontReport {
+        let mut sum = FrontReport::default();
         for desk in &self.desks {
-            let report = desk.report.lock();
-            stats.merge(&report.stats);
-            view.connections += report.connections;
-            view.outstanding += report.outstanding;
-            view.clients.extend(report.clients.iter().cloned());
+            sum.merge(&desk.report.lock());
         }
-        view.stats = stats;
-        command::answer(word, &view)
+        sum
+    }
+
+    /// What a word wants of the reactors.
+    pub fn want_of(word: FourLetterWord) -> Option<Want> {
+        match word.0 {
+            "wchs" | "wchc" | "wchp" => Some(Want::WatchedPaths),
+            "srst" => Some(Want::ResetServer),
+            "crst" => Some(Want::ResetConnections),
+            _ => None,
+        }
+    }
+
+    /// The answer to a word that is allowed, from what the reactors have reported. To be asked for once
+    /// for each question.
+    pub fn answer(&self, asked: Asked, shared: &Shared) -> String {
+        let report = self.report();
+        if Commands::want_of(asked.word) == Some(Want::WatchedPaths)
+            && self.watch_questions.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            self.desks.iter().for_each(|desk| desk.report.lock().watched = Vec::new());
+        }
+        match (asked.word.0, asked.mask) {
+            ("gtmk", _) => self.trace_mask.load(Ordering::Relaxed).to_string(),
+            // Apache says nothing to a mask that is not whole.
+            ("stmk", None) => String::new(),
+            ("stmk", Some(mask)) => {
+                self.trace_mask.store(mask, Ordering::Relaxed);
+                mask.to_string()
+            }
+            (word, _) => words::answer(word, &report, self, shared),
+        }
     }
 }
 

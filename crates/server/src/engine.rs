@@ -129,6 +129,11 @@ impl Engine {
         }
     }
 
+    /// Looks at the Core, waiting until nobody runs it. The caller must not hold the tree's lock.
+    pub fn with_core<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
+        look(&self.machine.lock().core)
+    }
+
     /// Makes durable and applies all that was taken, then lets the log writer end. False if the
     /// log's disk is full: what waits for room was never acknowledged, and nobody knows how long it
     /// would have to be waited for.

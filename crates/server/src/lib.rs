@@ -20,6 +20,7 @@ pub mod run;
 mod shared;
 mod signals;
 mod snapshotter;
+mod words;
 
 /// `3.9.5-oxikeeper-<version>, built on YYYY-MM-DD HH:MM UTC`: begins with the release of Apache
 /// ZooKeeper that this server stands in for, because monitors parse and compare it.

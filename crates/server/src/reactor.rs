@@ -13,7 +13,7 @@ use std::time::Duration;
 use mio::event::{Event, Source};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use oxikeeper_node::command::FourLetterWord;
+use oxikeeper_node::command::Asked;
 use oxikeeper_node::core::Input;
 use oxikeeper_node::front::{CloseHow, Front, Outputs, View};
 use oxikeeper_node::mail::{ConnId, MailBatch};
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
-use crate::commands::{Commands, poke_all};
+use crate::commands::{Commands, Want, poke_all};
 use crate::engine::Runner;
 use crate::limits::ConnectionLimits;
 use crate::shared::{FrontReport, Mailbox, Shared};
@@ -113,7 +113,7 @@ pub struct Reactor {
     /// Sockets with more to read than their turn allowed.
     unread: Vec<ConnId>,
     /// Words to answer once all reactors have answered a question.
-    words: Vec<(ConnId, FourLetterWord, u64)>,
+    words: Vec<(ConnId, Asked, u64)>,
 }
 
 impl Reactor {
@@ -395,25 +395,41 @@ impl Reactor {
     }
 
     /// Reports, if somebody asks.
-    fn answer_question(&self) {
+    fn answer_question(&mut self) {
         let question = self.commands.last_question();
-        if self.desk.answered.load(Ordering::SeqCst) < question {
-            *self.desk.report.lock() = FrontReport {
-                stats: self.front.stats(),
-                connections: self.front.connection_count(),
-                outstanding: self.front.outstanding_count(),
-                clients: self.front.client_lines(),
-            };
-            self.desk.answered.store(question, Ordering::SeqCst);
-            poke_all(&self.shared);
+        let answered = self.desk.answered.load(Ordering::SeqCst);
+        if answered >= question {
+            return;
         }
+        if self.commands.wants(Want::ResetServer, answered) {
+            self.front.reset_stats();
+        }
+        if self.commands.wants(Want::ResetConnections, answered) {
+            self.front.reset_connection_stats();
+        }
+        let mut report = self.desk.report.lock();
+        // A list that somebody waits for stays until it has been read.
+        let watched = match self.commands.wants(Want::WatchedPaths, answered) {
+            true => self.front.watched_paths(),
+            false => std::mem::take(&mut report.watched),
+        };
+        *report = FrontReport {
+            stats: self.front.stats(),
+            connections: self.front.connection_count(),
+            outstanding: self.front.outstanding_count(),
+            clients: self.front.client_lines(),
+            watched,
+        };
+        drop(report);
+        self.desk.answered.store(question, Ordering::SeqCst);
+        poke_all(&self.shared);
     }
 
     /// Four-letter words: outside the tree's lock, since they look at it for themselves.
     fn answer_commands(&mut self, now: Now) {
-        for (conn, word) in std::mem::take(&mut self.outputs.commands) {
-            let question = self.commands.ask(&self.shared);
-            self.words.push((conn, word, question));
+        for (conn, asked) in std::mem::take(&mut self.outputs.commands) {
+            let question = self.commands.ask(Commands::want_of(asked.word), &self.shared);
+            self.words.push((conn, asked, question));
         }
         self.answer_question();
         if self.words.is_empty() {

@@ -34,6 +34,7 @@ use crate::reactor::{Accepted, Desk, Reactor, WAKER};
 use crate::shared::{Mailbox, Shared};
 use crate::signals::EndSignals;
 use crate::snapshotter::Snapshotter;
+use crate::words::Settings;
 
 /// A server as a process: the log's set-up, the server, and its exit code.
 pub fn main(config: Config) -> ExitCode {
@@ -68,6 +69,9 @@ pub fn main(config: Config) -> ExitCode {
         }
     }
 }
+
+/// `clientPortListenBacklog` when it is not set.
+const LISTEN_BACKLOG: i32 = 128;
 
 /// Runs a server until a signal ends it.
 ///
@@ -184,7 +188,16 @@ impl Server {
             open_files::connections_max(),
         ));
         let desks: Vec<Arc<Desk>> = polls.iter().map(|_| Arc::default()).collect();
-        let commands = Arc::new(Commands::new(desks.clone()));
+        let settings = Settings {
+            client_port: config.client_address.map_or(-1, |address| i32::from(address.port())),
+            dirs: Dirs::new(&config.data_dir, &config.data_log_dir),
+            tick_ms: u64::from(node.tick_ms),
+            connections_per_ip_max: config.connections_per_ip_max,
+            session_timeout_ms_min: node.session_timeout_ms_min,
+            session_timeout_ms_max: node.session_timeout_ms_max,
+            listen_backlog: config.listen_backlog,
+        };
+        let commands = Arc::new(Commands::new(desks.clone(), settings, clock));
         for (index, poll) in (0..front_count).zip(polls) {
             let reactor = Reactor::new(
                 Front::new(FrontId(index), Arc::clone(&node)),
@@ -329,7 +342,8 @@ fn listen(config: &Config) -> Result<Option<TcpListener>, RunError> {
         }
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        socket.listen(config.listen_backlog)?;
+        let backlog = config.listen_backlog;
+        socket.listen(if backlog > 0 { backlog } else { LISTEN_BACKLOG })?;
         Ok(TcpListener::from(socket))
     };
     let listener = match listen(address) {

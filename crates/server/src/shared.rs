@@ -13,6 +13,7 @@ use oxikeeper_node::command::{ClientLine, FrontStats};
 use oxikeeper_node::core::Input;
 use oxikeeper_node::front::throttle::Load;
 use oxikeeper_node::mail::MailBatch;
+use oxikeeper_proto::SessionId;
 use oxikeeper_tree::Tree;
 use parking_lot::{Mutex, RwLock};
 
@@ -117,6 +118,19 @@ pub struct FrontReport {
     pub outstanding: usize,
     /// Its connections.
     pub clients: Vec<ClientLine>,
+    /// What each session watches; only if that was asked for.
+    pub watched: Vec<(SessionId, Vec<String>)>,
+}
+
+impl FrontReport {
+    /// Adds another reactor's.
+    pub fn merge(&mut self, other: &FrontReport) {
+        self.stats.merge(&other.stats);
+        self.connections += other.connections;
+        self.outstanding += other.outstanding;
+        self.clients.extend(other.clients.iter().cloned());
+        self.watched.extend(other.watched.iter().cloned());
+    }
 }
 
 /// Shared by all threads of a server.

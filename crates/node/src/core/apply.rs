@@ -116,6 +116,7 @@ impl Core {
             debug_assert!(false, "digest mismatch at {zxid}");
         }
         self.outstanding.applied(zxid);
+        self.log_digest(zxid, applied.digest);
         if !mutated(Mutation::ReplyBeforeEvent) {
             outgoing.tell_changes(first_change, &self.watching);
         }

@@ -88,6 +88,18 @@ impl Sessions {
         self.by_id.get_mut(&session)
     }
 
+    /// When each session expires if nobody hears of it, earliest first.
+    pub fn expiries(&self) -> Vec<(Now, SessionId)> {
+        let when = |entry: &Session| entry.bucket * self.tick_ms + self.granted_ms;
+        let mut expiries: Vec<(Now, SessionId)> = self
+            .by_id
+            .iter()
+            .map(|(session, entry)| (Now::from_millis(when(entry)), *session))
+            .collect();
+        expiries.sort_unstable();
+        expiries
+    }
+
     pub fn len(&self) -> usize {
         self.by_id.len()
     }

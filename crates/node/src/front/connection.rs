@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use oxikeeper_proto::{Id, SessionId};
+use oxikeeper_proto::{Id, SessionId, Zxid};
 
 use super::CloseHow;
 use super::limits::BUFFER_BYTES_KEPT;
@@ -74,6 +74,62 @@ pub(super) struct Connection {
     pub is_dirty: bool,
     pub received_count: u64,
     pub sent_count: u64,
+    pub activity: Activity,
+}
+
+/// What operators are told of a connection's requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Activity {
+    /// The operation of its last request, as on the wire; 0 before the first.
+    pub last_op: i32,
+    /// The number of its last request; -1 before the first.
+    pub last_cxid: i32,
+    /// The zxid of its last reply; -1 before the first.
+    pub last_zxid: Zxid,
+    /// When it was last answered.
+    pub last_answer: Now,
+    /// Requests answered.
+    pub answered: u64,
+    /// How long the last of them took, in microseconds.
+    pub latency_us_last: u32,
+    /// The shortest.
+    pub latency_us_min: u32,
+    /// The longest.
+    pub latency_us_max: u32,
+    /// Their sum.
+    pub latency_us_sum: u64,
+}
+
+impl Default for Activity {
+    fn default() -> Activity {
+        Activity {
+            last_op: 0,
+            last_cxid: -1,
+            last_zxid: Zxid::from_wire(-1),
+            last_answer: Now::default(),
+            answered: 0,
+            latency_us_last: 0,
+            latency_us_min: 0,
+            latency_us_max: 0,
+            latency_us_sum: 0,
+        }
+    }
+}
+
+impl Activity {
+    /// Counts an answer.
+    pub fn count_latency(&mut self, latency_us: u64, now: Now) {
+        let latency_us = u32::try_from(latency_us).unwrap_or(u32::MAX);
+        self.latency_us_min = match self.answered {
+            0 => latency_us,
+            _ => self.latency_us_min.min(latency_us),
+        };
+        self.latency_us_max = self.latency_us_max.max(latency_us);
+        self.latency_us_last = latency_us;
+        self.latency_us_sum += u64::from(latency_us);
+        self.answered += 1;
+        self.last_answer = now;
+    }
 }
 
 impl Waiting {
@@ -110,6 +166,7 @@ impl Connection {
             is_dirty: false,
             received_count: 0,
             sent_count: 0,
+            activity: Activity::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use oxikeeper_proto::acl::perms;
 use oxikeeper_proto::reply::ConnectResponse;
-use oxikeeper_proto::{Acl, SessionId};
+use oxikeeper_proto::{Acl, OpCode, SessionId, Zxid};
 
 use super::connection::{Stage, Waiting};
 use super::limits::OUTPUT_BYTES_MAX;
@@ -126,6 +126,10 @@ impl Front {
                 self.throttle.gone(bytes, &self.config.limits);
                 if connection.closing.is_none() {
                     connection.output_mut().extend_from_slice(frame);
+                    // Behind length and xid.
+                    if let Some(zxid) = frame[8..].first_chunk::<8>() {
+                        connection.activity.last_zxid = Zxid::from_wire(i64::from_be_bytes(*zxid));
+                    }
                     self.count_answer(slot, &mut connection, since, at.now);
                 }
             }
@@ -162,7 +166,10 @@ impl Front {
             put_connect_response(&response, connection.output_mut());
             connection.sent_count += 1;
             self.stats.sent += 1;
-            self.stats.count_latency(at.now.since(connection.since).as_micros() as u64);
+            let latency_us = at.now.since(connection.since).as_micros() as u64;
+            self.stats.count_latency(latency_us);
+            connection.activity.last_op = OpCode::CreateSession.to_wire();
+            connection.activity.count_latency(latency_us, at.now);
             self.mark_dirty(slot, &mut connection);
             self.ready.push(slot);
         }

@@ -65,6 +65,10 @@ impl Front {
         let Ok(header) = reader.get::<RequestHeader>() else {
             return close(connection, CloseHow::Now, "a frame without a header", out);
         };
+        connection.activity.last_op = header.op;
+        if header.xid >= 0 {
+            connection.activity.last_cxid = header.xid;
+        }
         match OpCode::from_wire(header.op) {
             Some(OpCode::Auth) => return self.auth(slot, connection, header, reader, out),
             Some(OpCode::Sasl) => return self.sasl(slot, connection, header, reader, out),
@@ -174,6 +178,7 @@ impl Front {
                 frame(connection.output_mut(), header, |_| {});
             }
         }
+        connection.activity.last_zxid = at.applied;
         self.count_answer(slot, connection, since, at.now);
     }
 
@@ -187,7 +192,9 @@ impl Front {
     ) {
         connection.sent_count += 1;
         self.stats.sent += 1;
-        self.stats.count_latency(now.since(since).as_micros() as u64);
+        let latency_us = now.since(since).as_micros() as u64;
+        self.stats.count_latency(latency_us);
+        connection.activity.count_latency(latency_us, now);
         self.mark_dirty(slot, connection);
     }
 

@@ -213,6 +213,17 @@ impl WatchTable {
         }
     }
 
+    /// The paths whose nodes a connection watches, and not their children alone; in the order in
+    /// which they were first watched by anybody.
+    pub fn watched_by(&self, slot: Slot) -> Vec<String> {
+        let ids = self.by_slot.get(&slot).map_or_else(Vec::new, Ids::to_sorted);
+        ids.into_iter()
+            .filter(|id| self.modes_at(*id, slot) != CHILD)
+            .map(|id| self.paths.get(self.watched[id as usize].path))
+            .map(|path| String::from_utf8_lossy(path).into_owned())
+            .collect()
+    }
+
     /// Watches of all connections: paths times watchers.
     pub fn len(&self) -> usize {
         self.count

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use oxikeeper_node::command::FourLetterWord;
+use oxikeeper_node::command::Asked;
 use oxikeeper_node::config::NodeConfig;
 use oxikeeper_node::core::{Core, Input};
 use oxikeeper_node::front::{CloseHow, Front, Outputs, View};
@@ -42,7 +42,7 @@ pub struct Server {
     pub fronts: Vec<Front>,
     pub now_ms: u64,
     pub wires: BTreeMap<ConnId, Wire>,
-    pub commands: Vec<(ConnId, FourLetterWord)>,
+    pub commands: Vec<(ConnId, Asked)>,
     /// While set, nothing that is written becomes durable.
     pub log_stalls: bool,
     /// Bytes of requests that the Fronts have handed to the Core.
@@ -223,9 +223,9 @@ impl Server {
 
     /// Answers four-letter words with the word itself in capitals.
     pub fn answer_commands(&mut self) {
-        for (conn, word) in std::mem::take(&mut self.commands) {
+        for (conn, asked) in std::mem::take(&mut self.commands) {
             let front = self.wires[&conn].front;
-            let text = word.0.to_uppercase();
+            let text = asked.word.0.to_uppercase();
             self.on_front(front, |front, _, out| front.finish_command(conn, &text, out));
         }
     }

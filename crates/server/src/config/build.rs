@@ -22,8 +22,6 @@ use crate::snapshotter::PurgePlan;
 const REACTORS_MAX: usize = 4;
 /// More than this nobody may ask for.
 const REACTORS_LIMIT: usize = 64;
-/// `clientPortListenBacklog` when it is not set.
-const LISTEN_BACKLOG: i32 = 128;
 
 pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
     let data_dir = match settings.text("dataDir") {
@@ -51,10 +49,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
     let end_ms = settings.property_int("zookeeper.request_throttler.shutdownTimeout", 10_000);
     Ok(Config {
         client_address: client_address(settings, &ensemble)?,
-        listen_backlog: match settings.int("clientPortListenBacklog")?.unwrap_or(-1) {
-            backlog if backlog > 0 => backlog,
-            _ => LISTEN_BACKLOG,
-        },
+        listen_backlog: settings.int("clientPortListenBacklog")?.unwrap_or(-1),
         client_keep_alive: settings.property_switch("zookeeper.clientTcpKeepAlive", false),
         connections_per_ip_max: not_negative(settings.int("maxClientCnxns")?.unwrap_or(60).into()),
         connections_max: not_negative(settings.property_int("zookeeper.maxCnxns", 0)),

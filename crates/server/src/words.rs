@@ -1,0 +1,106 @@
+//! The texts of the four-letter words, to the character.
+//!
+//! Source: operations reference, 2; Apache's `server.command` classes.
+
+mod connections;
+mod summary;
+mod watches;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use oxikeeper_storage::Dirs;
+
+use crate::commands::Commands;
+use crate::environment;
+use crate::shared::{FrontReport, Shared};
+
+/// What `conf` and `dirs` tell of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The client port; -1 for none.
+    pub client_port: i32,
+    /// Where the files are.
+    pub dirs: Dirs,
+    /// Milliseconds.
+    pub tick_ms: u64,
+    /// `maxClientCnxns`.
+    pub connections_per_ip_max: usize,
+    /// Milliseconds.
+    pub session_timeout_ms_min: i32,
+    /// Milliseconds.
+    pub session_timeout_ms_max: i32,
+    /// `clientPortListenBacklog`.
+    pub listen_backlog: i32,
+}
+
+/// The answer to a word.
+pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Shared) -> String {
+    match word {
+        "ruok" => "imok".to_owned(),
+        "isro" => "rw".to_owned(),
+        "envi" => {
+            let line = |(key, value): (&str, String)| format!("{key}={value}\n");
+            let lines: String = environment::lines().into_iter().map(line).collect();
+            format!("Environment:\n{lines}")
+        }
+        "conf" => configuration(&commands.settings),
+        "dirs" => {
+            let (data, log) = sizes(&commands.settings.dirs);
+            format!("datadir_size: {data}\nlogdir_size: {log}\n")
+        }
+        "srvr" => summary::server(report, shared),
+        "stat" => summary::status(report, shared),
+        "srst" => "Server stats reset.\n".to_owned(),
+        "crst" => "Connection stats reset.\n".to_owned(),
+        "cons" => connections::details(report, commands.clock),
+        "dump" => connections::dump(report, commands, shared),
+        "wchs" => watches::summary(&report.watched),
+        "wchc" => watches::by_session(&report.watched),
+        "wchp" => watches::by_path(&report.watched),
+        "hash" => {
+            let digests = shared.engine.with_core(|core| core.digest_log());
+            let line = |(zxid, digest): (oxikeeper_proto::Zxid, u64)| {
+                format!("{:x}: {}\n", zxid.raw(), digest as i64)
+            };
+            digests.into_iter().map(line).collect()
+        }
+        other => format!("{other} is not available in this version.\n"),
+    }
+}
+
+fn configuration(settings: &Settings) -> String {
+    let (data_size, log_size) = sizes(&settings.dirs);
+    let mut text = String::new();
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        writeln!(text, "{key}={value}").expect("a string takes everything");
+    };
+    line("clientPort", &settings.client_port);
+    line("secureClientPort", &-1);
+    line("dataDir", &absolute(settings.dirs.data()).display());
+    line("dataDirSize", &data_size);
+    line("dataLogDir", &absolute(settings.dirs.log()).display());
+    line("dataLogSize", &log_size);
+    line("tickTime", &settings.tick_ms);
+    line("maxClientCnxns", &settings.connections_per_ip_max);
+    line("minSessionTimeout", &settings.session_timeout_ms_min);
+    line("maxSessionTimeout", &settings.session_timeout_ms_max);
+    line("clientPortListenBacklog", &settings.listen_backlog);
+    // Apache takes no number from `myid` for a server that serves alone.
+    line("serverId", &0);
+    text
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Bytes in the files of both directories.
+pub(crate) fn sizes(dirs: &Dirs) -> (u64, u64) {
+    let size = |dir: &Path| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        // A file may go while they are counted.
+        entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    };
+    (size(dirs.data()), size(dirs.log()))
+}

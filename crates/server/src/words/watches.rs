@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn as_apache_prints_them() {
-        let session = SessionId(0x1_0000_0ce6_8f00_00);
+        let session = SessionId(0x0100_000c_e68f_0000);
         let watched = [(session, vec!["/app".to_owned(), "/app/b".to_owned()])];
         assert_eq!(summary(&watched), "1 connections watching 2 paths\nTotal watches:2\n");
         let name = session.to_string();

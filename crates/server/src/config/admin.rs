@@ -56,10 +56,12 @@ impl AdminConfig {
         let text =
             |key: &str, default: &str| settings.property(&name(key)).unwrap_or(default).to_owned();
         let number = |key: &str, default| settings.property_int(&name(key), default);
-        let port = number("serverPort", 8080);
-        let url = text("commandURL", "/commands");
+        let enabled = settings.property(&name("enableServer")) != Some("false");
+        // What is switched off may say anything.
+        let port = if enabled { number("serverPort", 8080) } else { 8080 };
+        let url = if enabled { text("commandURL", "/commands") } else { "/commands".to_owned() };
         Ok(AdminConfig {
-            enabled: settings.property(&name("enableServer")) != Some("false"),
+            enabled,
             host: text("serverAddress", "0.0.0.0"),
             port: u16::try_from(port)
                 .map_err(|_| settings.refuse(&name("serverPort"), "a port"))?,

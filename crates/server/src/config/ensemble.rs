@@ -116,11 +116,8 @@ impl EnsembleConfig {
         let millis = |key: &str, default| duration(property(key, default));
         let on =
             |key: &str, default| settings.property_switch(&format!("zookeeper.{key}"), default);
-        let ticks = |key: &'static str| match settings.int(key)? {
-            None => Ok(0),
-            Some(count) => {
-                u32::try_from(count).map_err(|_| settings.refuse(key, "a number of ticks"))
-            }
+        let ticks = |key: &'static str| -> Result<u32, ConfigError> {
+            Ok(count(settings.int(key)?.unwrap_or(0).into()))
         };
         let multi_address = on("multiAddress.enabled", switch("multiAddress.enabled", false)?);
         let servers = servers(settings, multi_address)?;
@@ -149,7 +146,9 @@ impl EnsembleConfig {
             observer_sync_enabled: on("observer.syncEnabled", switch("syncEnabled", true)?),
             local_sessions: switch("localSessionsEnabled", false)?,
             local_sessions_upgrade: switch("localSessionsUpgradingEnabled", false)?,
-            observer_master_port: settings.port("observerMasterPort")?.filter(|&port| port != 0),
+            observer_master_port: u16::try_from(settings.int("observerMasterPort")?.unwrap_or(0))
+                .ok()
+                .filter(|&port| port != 0),
             oracle_path: settings.text("oraclePath").map(PathBuf::from),
             dynamic_file: settings
                 .text("dynamicConfigFile")
@@ -246,9 +245,13 @@ impl EnsembleConfig {
         }
         for (key, ticks) in [("initLimit", self.init_limit), ("syncLimit", self.sync_limit)] {
             if ticks == 0 {
+                let problem = match settings.text(key) {
+                    Some(text) if text.starts_with('-') => format!("{key}={text} is not above 0"),
+                    _ => format!("{key} is not set"),
+                };
                 return refuse(
                     key,
-                    format!("{key} is not set"),
+                    problem,
                     "an ensemble needs it: a number of ticks, 10 and 5 are usual",
                 );
             }

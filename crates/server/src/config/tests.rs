@@ -94,7 +94,7 @@ fn defaults_are_apaches() {
 #[test]
 fn admin_and_metrics() {
     let config = parse(
-        "dataDir=/d\nclientPort=2181\nadmin.enableServer=false\nadmin.serverPort=0x1f90\n\
+        "dataDir=/d\nclientPort=2181\nadmin.enableServer=FALSE\nadmin.serverPort=0x1f90\n\
          admin.serverAddress=127.0.0.1\nadmin.commandURL=/ops/\nadmin.snapshot.enabled=false\n\
          metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
          metricsProvider.httpPort=9141\nmetricsProvider.httpHost=127.0.0.1\n\
@@ -102,7 +102,7 @@ fn admin_and_metrics() {
     )
     .expect("valid");
     let admin = &config.admin;
-    assert_eq!((admin.enabled, admin.host.as_str(), admin.port), (false, "127.0.0.1", 8080));
+    assert_eq!((admin.enabled, admin.host.as_str(), admin.port), (true, "127.0.0.1", 8080));
     assert_eq!((admin.command_url.as_str(), admin.snapshot_enabled), ("/ops", false));
     let host = "127.0.0.1".to_owned();
     let provider = MetricsProvider::Prometheus { host, port: 9141, export_process: false };
@@ -115,7 +115,8 @@ fn admin_and_metrics() {
                 .into()
         )]
     );
-    assert!(parse("dataDir=/d\nadmin.enableServer=FALSE\n").unwrap().admin.enabled);
+    let off = "dataDir=/d\nadmin.enableServer=false\nadmin.serverPort=70000\nadmin.commandURL=/\n";
+    assert!(!parse(off).expect("what is off may say anything").admin.enabled);
 }
 
 /// Each with the whole message: where, what, and what to do.
@@ -132,7 +133,6 @@ fn what_apache_refuses_is_refused() {
         ("clientPort=99999", "line 3: clientPort=99999 is not a port"),
         ("clientPort=-1", "line 3: clientPort=-1 is not a port"),
         ("secureClientPort=x", "line 3: secureClientPort=x is not a decimal number of 32 bits"),
-        ("observerMasterPort=77777", "line 3: observerMasterPort=77777 is not a port"),
         ("maxClientCnxns=all", "line 3: maxClientCnxns=all is not a decimal number of 32 bits"),
         ("minSessionTimeout=1s", "line 3: minSessionTimeout=1s is not a decimal number of 32 bits"),
         (
@@ -140,7 +140,6 @@ fn what_apache_refuses_is_refused() {
             "line 3: clientPortListenBacklog=x is not a decimal number of 32 bits",
         ),
         ("initLimit=ten", "line 3: initLimit=ten is not a decimal number of 32 bits"),
-        ("syncLimit=-1", "line 3: syncLimit=-1 is not a number of ticks"),
         (
             "autopurge.purgeInterval=1h",
             "line 3: autopurge.purgeInterval=1h is not a decimal number of 32 bits",
@@ -216,6 +215,23 @@ fn what_apache_refuses_is_refused() {
         ),
     ] {
         assert_eq!(refusal(text), message, "{text}");
+    }
+}
+
+/// Apache starts on each of these alone; none of them is about a server that serves alone.
+#[test]
+fn what_apache_passes_over_is_passed_over() {
+    for line in [
+        "observerMasterPort=77777",
+        "syncLimit=-1",
+        "initLimit=-1",
+        "snapCount=many",
+        "minSessionTimeout=-5",
+        "autopurge.snapRetainCount=1",
+        "unknown.key=x",
+        "cnxTimeout=x",
+    ] {
+        assert!(parse(&format!("dataDir=/d\nclientPort=2181\n{line}\n")).is_ok(), "{line}");
     }
 }
 
@@ -410,6 +426,11 @@ fn ensembles_are_checked_as_apache_does() {
             format!("{TWO}\ninitLimit=10\nsyncLimit=0"),
             "line 6: syncLimit is not set; an ensemble needs it: a number of ticks, 10 and 5 are \
              usual",
+        ),
+        (
+            format!("{TWO}\ninitLimit=-1"),
+            "line 5: initLimit=-1 is not above 0; an ensemble needs it: a number of ticks, 10 and \
+             5 are usual",
         ),
         (
             format!("server.2=a:1:2\nserver.3=b:1:2\n{LIMITS}"),

@@ -54,3 +54,13 @@ oxikeeper_bin() {
 # The logging settings stand before the jars, so that ours are found first.
 classpath_395() { echo "$INTEROP/conf:$ZK395_LIB/*"; }
 classpath_380() { echo "$INTEROP/conf:$ZK380_JAR"; }
+
+# What the AdminServer needs: the Jetty release line of 3.9.5, from Debian's libjetty9-java.
+classpath_jetty() {
+    local jar path=()
+    for jar in jetty9-{server,servlet,security,http,io,util,util-ajax} servlet-api; do
+        [ -f "/usr/share/java/$jar.jar" ] || die "no /usr/share/java/$jar.jar: run interop/peers.sh (Debian's package zookeeper)"
+        path+=("/usr/share/java/$jar.jar")
+    done
+    (IFS=: && echo "${path[*]}")
+}

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use oxikeeper_proto::SessionId;
 
 use crate::front::Activity;
+use crate::histogram::Histogram;
 use crate::time::Now;
 
 use crate::front::throttle::ThrottleStats;
@@ -87,6 +88,23 @@ pub struct FrontStats {
     pub latency_us_max: u64,
     /// How often limits were met.
     pub throttled: ThrottleStats,
+    /// Latencies of what was answered by a Front.
+    pub reads: Histogram,
+    /// Latencies of what was answered by the Core.
+    pub updates: Histogram,
+    /// Bytes of the replies, without what stands before each frame.
+    pub response_bytes: Histogram,
+    /// Bytes of the last reply.
+    pub last_response_bytes: u64,
+}
+
+/// Who answered a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// A Front.
+    Read,
+    /// The Core.
+    Update,
 }
 
 impl FrontStats {
@@ -101,6 +119,17 @@ impl FrontStats {
         self.answered += 1;
     }
 
+    /// Counts one answered request and its reply.
+    pub fn count_answer(&mut self, what: Answered, bytes: usize, latency_us: u64) {
+        self.count_latency(latency_us);
+        match what {
+            Answered::Read => self.reads.count(latency_us),
+            Answered::Update => self.updates.count(latency_us),
+        }
+        self.last_response_bytes = bytes as u64;
+        self.response_bytes.count(self.last_response_bytes);
+    }
+
     /// Adds another Front's counters.
     pub fn merge(&mut self, other: &FrontStats) {
         if other.answered > 0 {
@@ -112,6 +141,12 @@ impl FrontStats {
         self.latency_us_max = self.latency_us_max.max(other.latency_us_max);
         self.latency_us_sum += other.latency_us_sum;
         self.answered += other.answered;
+        self.reads.merge(&other.reads);
+        self.updates.merge(&other.updates);
+        self.response_bytes.merge(&other.response_bytes);
+        if other.last_response_bytes > 0 {
+            self.last_response_bytes = other.last_response_bytes;
+        }
         self.received += other.received;
         self.sent += other.sent;
         self.throttled.merge(&other.throttled);

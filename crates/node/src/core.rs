@@ -147,6 +147,8 @@ struct SnapshotTrigger {
     wanted: bool,
     running: bool,
     not_before: Now,
+    /// An operator asked: without a rest after the one before.
+    at_once: bool,
 }
 
 /// A snapshot begins no sooner than this many times the last one's duration after its end.
@@ -271,7 +273,7 @@ impl Core {
     /// operator wants it.
     pub fn want_snapshot_now(&mut self) {
         self.snapshots.wanted = true;
-        self.snapshots.not_before = Now::default();
+        self.snapshots.at_once = true;
     }
 
     /// The digests that `hash` tells of, oldest first.
@@ -542,7 +544,8 @@ impl Core {
 
     fn may_start_snapshot(&self) -> bool {
         let trigger = &self.snapshots;
-        trigger.wanted && !trigger.running && self.now >= trigger.not_before
+        let is_time = trigger.at_once || self.now >= trigger.not_before;
+        trigger.wanted && !trigger.running && is_time
     }
 
     /// A reply without a body, for a connection.
@@ -562,6 +565,7 @@ impl SnapshotTrigger {
             wanted: false,
             running: false,
             not_before: Now::default(),
+            at_once: false,
         }
     }
 

@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod core;
 pub mod front;
+pub mod histogram;
 pub mod mail;
 pub mod mutation;
 pub mod session_id;

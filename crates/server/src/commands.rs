@@ -3,8 +3,8 @@
 //! A question goes to all reactors, which report each on its desk; who has to answer does so once all
 //! have.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use oxikeeper_node::command::{Asked, FourLetterWord};
 use parking_lot::Mutex;
@@ -23,6 +23,10 @@ pub enum Want {
     ResetServer,
     /// That they count anew, for each connection.
     ResetConnections,
+    /// A line for each connection. Wanted unless a question says otherwise.
+    Clients,
+    /// No more than counters.
+    Counters,
 }
 
 /// Apache's trace mask before anybody sets one. It changes nothing here.
@@ -39,10 +43,12 @@ pub struct Commands {
     /// The number of the last question.
     asked: AtomicU64,
     /// For each [`Want`] the number of the last question that had it.
-    wanted: [AtomicU64; 3],
+    wanted: [AtomicU64; 5],
     /// Questions for watched paths that are not answered yet: the lists are kept as long.
     watch_questions: AtomicU64,
-    trace_mask: AtomicI64,
+    pub(crate) trace_mask: AtomicI64,
+    /// Called whenever a reactor has answered.
+    on_answer: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Commands {
@@ -57,6 +63,40 @@ impl Commands {
             wanted: Default::default(),
             watch_questions: AtomicU64::new(0),
             trace_mask: AtomicI64::new(TRACE_MASK),
+            on_answer: OnceLock::new(),
+        }
+    }
+
+    /// Has somebody called whenever a reactor has answered.
+    pub fn set_on_answer(&self, call: impl Fn() + Send + Sync + 'static) {
+        // There is one AdminServer.
+        let _ = self.on_answer.set(Box::new(call));
+    }
+
+    /// A reactor has answered.
+    pub fn answered(&self, shared: &Shared) {
+        poke_all(shared);
+        if let Some(call) = self.on_answer.get() {
+            call();
+        }
+    }
+
+    /// The reactors' desks.
+    pub fn desks(&self) -> &[Arc<Desk>] {
+        &self.desks
+    }
+
+    /// The reactors that have not answered a question, for people.
+    pub fn silent(&self, question: u64) -> Vec<String> {
+        let silent = |desk: &Desk| desk.answered.load(Ordering::SeqCst) < question;
+        let desks = self.desks.iter().enumerate().filter(|(_, desk)| silent(desk));
+        desks.map(|(index, _)| format!("reactor {index}")).collect()
+    }
+
+    /// Who asked for watched paths has read them: the lists go with the last one.
+    pub fn forget_watched(&self) {
+        if self.watch_questions.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.desks.iter().for_each(|desk| desk.report.lock().watched = Vec::new());
         }
     }
 
@@ -76,6 +116,9 @@ impl Commands {
         let question = self.last_question() + 1;
         if let Some(want) = want {
             self.wanted[want as usize].store(question, Ordering::SeqCst);
+        }
+        if want != Some(Want::Counters) {
+            self.wanted[Want::Clients as usize].store(question, Ordering::SeqCst);
         }
         if want == Some(Want::WatchedPaths) {
             self.watch_questions.fetch_add(1, Ordering::SeqCst);
@@ -114,10 +157,8 @@ impl Commands {
     /// for each question.
     pub fn answer(&self, asked: Asked, shared: &Shared) -> String {
         let report = self.report();
-        if Commands::want_of(asked.word) == Some(Want::WatchedPaths)
-            && self.watch_questions.fetch_sub(1, Ordering::SeqCst) == 1
-        {
-            self.desks.iter().for_each(|desk| desk.report.lock().watched = Vec::new());
+        if Commands::want_of(asked.word) == Some(Want::WatchedPaths) {
+            self.forget_watched();
         }
         match (asked.word.0, asked.mask) {
             ("gtmk", _) => self.trace_mask.load(Ordering::Relaxed).to_string(),

@@ -119,8 +119,11 @@ impl Config {
     /// Flags that do not fit.
     pub fn standalone(flags: &Flags) -> Result<Config, ConfigError> {
         let text = b"dataDir=./oxikeeper-data\nclientPort=2181\nclientPortAddress=127.0.0.1\n\
-                     tickTime=2000\n4lw.commands.whitelist=*\n";
-        Config::parse(text, flags)
+                     tickTime=2000\n4lw.commands.whitelist=*\n\
+                     admin.serverAddress=127.0.0.1\n";
+        let mut config = Config::parse(text, flags)?;
+        config.admin.required = false;
+        Ok(config)
     }
 
     /// The positional form: port, data directory, and at most tick time and connections per address.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use oxikeeper_node::core::{Core, Input, LogBatch};
 use oxikeeper_node::mail::{FrontId, MailBatch};
+use oxikeeper_node::time::Now;
 use oxikeeper_tree::SnapshotWalk;
 use parking_lot::{Condvar, Mutex};
 
@@ -56,6 +57,8 @@ pub struct Machine {
     log: Option<Sender<Arc<LogBatch>>>,
     snapshots: Sender<SnapshotWalk>,
     is_writing: bool,
+    /// When the log writer was given its last batch.
+    writing_since: Option<Now>,
     inputs: Vec<Input>,
     mail: Vec<MailBatch>,
 }
@@ -82,6 +85,7 @@ impl Engine {
             log: Some(log),
             snapshots,
             is_writing: false,
+            writing_since: None,
             inputs: Vec::new(),
             mail: Vec::new(),
         };
@@ -134,6 +138,26 @@ impl Engine {
         look(&self.machine.lock().core)
     }
 
+    /// Looks at the Core, unless somebody has it for longer than this; also tells how long the log
+    /// writer has been at its batch. Nothing of what others wanted done meanwhile is lost: a reactor
+    /// does it.
+    pub fn look<R>(
+        &self,
+        patience: Duration,
+        shared: &Shared,
+        look: impl FnOnce(&mut Core, Option<Duration>) -> R,
+    ) -> Option<R> {
+        let mut machine = self.machine.try_lock_for(patience)?;
+        let now = machine.clock.now();
+        let writing = machine.writing_since.filter(|_| machine.is_writing);
+        let writing = writing.map(|since| now.since(since));
+        let seen = look(&mut machine.core, writing);
+        drop(machine);
+        self.is_unfinished.store(true, Ordering::SeqCst);
+        shared.mailboxes[0].wake();
+        Some(seen)
+    }
+
     /// Makes durable and applies all that was taken, then lets the log writer end. False if the
     /// log's disk is full: what waits for room was never acknowledged, and nobody knows how long it
     /// would have to be waited for.
@@ -177,6 +201,7 @@ impl Machine {
             && let Some(batch) = self.core.take_log_batch()
         {
             self.is_writing = true;
+            self.writing_since = Some(self.clock.now());
             gave_batch = true;
             // It takes no more only when it has failed: it says why, and the process ends.
             let _ = log.send(batch);

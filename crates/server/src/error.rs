@@ -29,6 +29,33 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The AdminServer's port cannot be listened on.
+    #[error(
+        "Unable to start AdminServer: cannot listen on {host}:{port}: {source}; end the process that \
+         listens there, set another admin.serverPort or admin.serverAddress, or switch it off with \
+         admin.enableServer=false"
+    )]
+    Admin {
+        /// `admin.serverAddress`.
+        host: String,
+        /// `admin.serverPort`.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The port of the metrics cannot be listened on.
+    #[error(
+        "cannot listen on {host}:{port} for metrics: {source}; correct metricsProvider.httpHost and \
+         metricsProvider.httpPort"
+    )]
+    Metrics {
+        /// `metricsProvider.httpHost`.
+        host: String,
+        /// `metricsProvider.httpPort`.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
     /// Another server uses the data directory.
     #[error(
         "{} is in use by another process, and two servers must not share a data directory: end the \
@@ -72,6 +99,8 @@ impl RunError {
         match self {
             RunError::Storage(StorageError::Directory(_) | StorageError::Io { .. }) => 3,
             RunError::Directories { .. } | RunError::InUse(_) | RunError::Lock { .. } => 3,
+            RunError::Admin { .. } => 4,
+            RunError::Metrics { .. } => 1,
             RunError::Storage(_) | RunError::Listen { .. } | RunError::System(..) => 1,
         }
     }

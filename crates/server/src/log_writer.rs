@@ -2,6 +2,7 @@
 //! one prepares the next file for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -107,7 +108,11 @@ impl<D: Disk> LogWriter<D> {
             other => other?,
         };
         let took = self.clock.now().since(began);
+        let counters = &self.shared.counters;
+        counters.fsync_us.lock().count(took.as_micros() as u64);
+        counters.batch_txns.lock().count(batch.records.len() as u64);
         if took > self.warn_after {
+            counters.fsync_slow.fetch_add(1, Ordering::Relaxed);
             // Checks of logs search for these words, as Apache spells them.
             warn!(
                 bytes = stats.bytes,

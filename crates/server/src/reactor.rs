@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
-use crate::commands::{Commands, Want, poke_all};
+use crate::commands::{Commands, Want};
 use crate::engine::Runner;
 use crate::limits::ConnectionLimits;
 use crate::shared::{FrontReport, Mailbox, Shared};
@@ -413,16 +413,21 @@ impl Reactor {
             true => self.front.watched_paths(),
             false => std::mem::take(&mut report.watched),
         };
+        let clients = match self.commands.wants(Want::Clients, answered) {
+            true => self.front.client_lines(),
+            false => std::mem::take(&mut report.clients),
+        };
         *report = FrontReport {
             stats: self.front.stats(),
             connections: self.front.connection_count(),
             outstanding: self.front.outstanding_count(),
-            clients: self.front.client_lines(),
+            watches: self.front.watch_count(),
+            clients,
             watched,
         };
         drop(report);
         self.desk.answered.store(question, Ordering::SeqCst);
-        poke_all(&self.shared);
+        self.commands.answered(&self.shared);
     }
 
     /// Four-letter words: outside the tree's lock, since they look at it for themselves.

@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use oxikeeper_storage::{
     Dirs, LogPreparer, RealDisk, SnapshotWriter, StorageError, TxnLog, clean_up, recover,
 };
 use oxikeeper_tree::{ChangeList, Restore, Tree};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::admin;
 use crate::clock::{self, Clock};
 use crate::commands::{Commands, poke_all};
 use crate::config::{Config, Note};
@@ -31,7 +33,7 @@ use crate::limits::{ConnectionLimits, Exceeded};
 use crate::log_writer::{LogAhead, LogWriter, prepare_logs};
 use crate::open_files;
 use crate::reactor::{Accepted, Desk, Reactor, WAKER};
-use crate::shared::{Mailbox, Shared};
+use crate::shared::{Counters, LastSnapshot, Mailbox, Shared};
 use crate::signals::EndSignals;
 use crate::snapshotter::Snapshotter;
 use crate::words::Settings;
@@ -80,6 +82,7 @@ const LISTEN_BACKLOG: i32 = 128;
 pub fn run(config: Config) -> Result<ExitCode, RunError> {
     let clock = Clock::start();
     let listener = listen(&config)?;
+    let admin = admin::listen(&config)?;
     let system = |what| move |error| RunError::System(what, error);
     let mut signals = EndSignals::take().map_err(system("signals"))?;
     let disk = Arc::new(RealDisk);
@@ -87,11 +90,18 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
     dirs.prepare(&*disk, config.datadir_autocreate)
         .map_err(|source| RunError::directories(source, &config.data_dir, &config.data_log_dir))?;
     let _lock = dir_lock::take(&config.data_dir)?;
-    let (tree, replayed) = restore(&disk, &dirs, &config)?;
-    let started = Started { clock, config, dirs, disk, replayed };
+    let began = clock.now();
+    let (tree, replayed, snapshot) = restore(&disk, &dirs, &config)?;
+    let counters = Counters {
+        load_us: AtomicU64::new(clock.now().since(began).as_micros() as u64),
+        load_txns: AtomicU64::new(replayed),
+        last_snapshot: Mutex::new(LastSnapshot::found(&snapshot)),
+        ..Counters::default()
+    };
+    let started = Started { clock, config, dirs, disk, counters };
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let zxid = tree.last_zxid();
-    let server = Server::start(started, tree, listener)?;
+    let server = Server::start(started, tree, listener, admin)?;
     info!(
         version = crate::version(),
         address = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
@@ -111,7 +121,7 @@ struct Started {
     config: Config,
     dirs: Dirs,
     disk: Arc<RealDisk>,
-    replayed: u64,
+    counters: Counters,
 }
 
 /// The threads of a running server.
@@ -127,8 +137,11 @@ impl Server {
         started: Started,
         tree: Tree,
         listener: Option<TcpListener>,
+        admin: admin::Listeners,
     ) -> Result<Server, RunError> {
-        let Started { clock, config, dirs, disk, replayed } = started;
+        let Started { clock, config, dirs, disk, counters } = started;
+        let admin_dirs = dirs.clone();
+        let replayed = counters.load_txns.load(Ordering::Relaxed);
         let system = |what| move |error| RunError::System(what, error);
         let node = Arc::new(config.node.clone());
         let polls: Vec<Poll> = (0..config.reactors)
@@ -153,6 +166,7 @@ impl Server {
             tree: RwLock::new(tree),
             engine: Engine::new(core, clock, log_sender, walk_sender),
             mailboxes,
+            counters,
             stopping: AtomicBool::new(false),
         });
         let (wanted, is_wanted) = mpsc::channel();
@@ -187,6 +201,7 @@ impl Server {
             config.connections_max,
             open_files::connections_max(),
         ));
+        let admin_limits = Arc::clone(&limits);
         let desks: Vec<Arc<Desk>> = polls.iter().map(|_| Arc::default()).collect();
         let settings = Settings {
             client_port: config.client_address.map_or(-1, |address| i32::from(address.port())),
@@ -226,6 +241,16 @@ impl Server {
             };
             spawn("accept", move || acceptor.run())?;
         }
+        admin::start(
+            admin,
+            &config,
+            node,
+            admin_dirs,
+            Arc::clone(&shared),
+            commands,
+            admin_limits,
+            clock,
+        );
         let data_dir = config.data_dir;
         Ok(Server { shared, log, data_dir, end_patience: config.end_patience })
     }
@@ -359,8 +384,13 @@ fn listen(config: &Config) -> Result<Option<TcpListener>, RunError> {
     Ok(Some(listener))
 }
 
-/// From files to a tree. Returns how many transactions were replayed, too.
-fn restore(disk: &Arc<RealDisk>, dirs: &Dirs, config: &Config) -> Result<(Tree, u64), RunError> {
+/// From files to a tree. Returns how many transactions were replayed, too, and the snapshot that they
+/// begin with.
+fn restore(
+    disk: &Arc<RealDisk>,
+    dirs: &Dirs,
+    config: &Config,
+) -> Result<(Tree, u64, PathBuf), RunError> {
     let mut restore = Restore::new(config.tree);
     let recovered = recover(&**disk, dirs, &config.recover, &mut restore)?;
     for finding in &recovered.findings {
@@ -376,10 +406,11 @@ fn restore(disk: &Arc<RealDisk>, dirs: &Dirs, config: &Config) -> Result<(Tree, 
         warn!(dead, "removed ephemerals whose sessions are not known");
     }
     // A log must never stand without a snapshot before it; and what has no transaction needs one.
-    if recovered.snapshot.is_none() || dead > 0 {
-        write_snapshot(disk, dirs, &mut tree, config)?;
-    }
-    Ok((tree, recovered.replayed))
+    let snapshot = match recovered.snapshot {
+        Some(snapshot) if dead == 0 => snapshot,
+        _ => write_snapshot(disk, dirs, &mut tree, config)?,
+    };
+    Ok((tree, recovered.replayed, snapshot))
 }
 
 fn write_snapshot(
@@ -387,7 +418,7 @@ fn write_snapshot(
     dirs: &Dirs,
     tree: &mut Tree,
     config: &Config,
-) -> Result<(), StorageError> {
+) -> Result<PathBuf, StorageError> {
     let mut walk = tree.begin_snapshot();
     let mut writer = SnapshotWriter::begin(&**disk, dirs, walk.zxid(), config.compression)?;
     let mut bytes = Vec::new();
@@ -398,8 +429,7 @@ fn write_snapshot(
     writer.write(&bytes)?;
     let digest = walk.digest();
     tree.end_snapshot(walk);
-    writer.finish(config.tree.digest_enabled.then_some(digest))?;
-    Ok(())
+    Ok(writer.finish(config.tree.digest_enabled.then_some(digest))?.path)
 }
 
 /// The seed of everything that need not repeat.

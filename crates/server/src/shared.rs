@@ -5,15 +5,18 @@
 //! reading therefore finds in its mailbox all mail up to the state that it reads.
 
 use std::mem;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use mio::Waker;
 use oxikeeper_node::command::{ClientLine, FrontStats};
 use oxikeeper_node::core::Input;
 use oxikeeper_node::front::throttle::Load;
+use oxikeeper_node::histogram::Histogram;
 use oxikeeper_node::mail::MailBatch;
-use oxikeeper_proto::SessionId;
+use oxikeeper_node::time::WallTime;
+use oxikeeper_proto::{SessionId, Zxid};
 use oxikeeper_tree::Tree;
 use parking_lot::{Mutex, RwLock};
 
@@ -118,6 +121,8 @@ pub struct FrontReport {
     pub outstanding: usize,
     /// Its connections.
     pub clients: Vec<ClientLine>,
+    /// Watches: paths times watchers.
+    pub watches: usize,
     /// What each session watches; only if that was asked for.
     pub watched: Vec<(SessionId, Vec<String>)>,
 }
@@ -128,8 +133,56 @@ impl FrontReport {
         self.stats.merge(&other.stats);
         self.connections += other.connections;
         self.outstanding += other.outstanding;
+        self.watches += other.watches;
         self.clients.extend(other.clients.iter().cloned());
         self.watched.extend(other.watched.iter().cloned());
+    }
+}
+
+/// What the threads beside the reactors count, for operators.
+#[derive(Default)]
+pub struct Counters {
+    /// How long syncs of the log took, microseconds.
+    pub fsync_us: Mutex<Histogram>,
+    /// Syncs that took longer than `fsync.warningthresholdms`.
+    pub fsync_slow: AtomicU64,
+    /// Transactions in one sync.
+    pub batch_txns: Mutex<Histogram>,
+    /// How long snapshots took, microseconds.
+    pub snapshot_us: Mutex<Histogram>,
+    /// Snapshots that failed.
+    pub snapshot_errors: AtomicU64,
+    /// The last snapshot that was written.
+    pub last_snapshot: Mutex<Option<LastSnapshot>>,
+    /// How long files were read at the start, microseconds.
+    pub load_us: AtomicU64,
+    /// Transactions replayed at the start.
+    pub load_txns: AtomicU64,
+}
+
+/// A snapshot file.
+#[derive(Clone, Debug)]
+pub struct LastSnapshot {
+    /// The tree stood here.
+    pub zxid: Zxid,
+    /// Where it is.
+    pub path: PathBuf,
+    /// When it was finished.
+    pub at: WallTime,
+    /// Which of those it is that this process has seen.
+    pub number: u64,
+}
+
+impl LastSnapshot {
+    /// The one that was there before this process wrote any.
+    pub fn found(path: &Path) -> Option<LastSnapshot> {
+        let name = path.file_name()?.to_str()?.strip_prefix("snapshot.")?;
+        let hex = name.split('.').next()?;
+        let zxid = Zxid::from_wire(i64::from_str_radix(hex, 16).ok()?);
+        let modified = path.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let at = WallTime(i64::try_from(since.as_millis()).ok()?);
+        Some(LastSnapshot { zxid, path: path.to_owned(), at, number: 0 })
     }
 }
 
@@ -141,6 +194,8 @@ pub struct Shared {
     pub engine: Engine,
     /// One per reactor.
     pub mailboxes: Vec<Arc<Mailbox>>,
+    /// What there is to count.
+    pub counters: Counters,
     /// The server is to end.
     pub stopping: AtomicBool,
 }

@@ -1,6 +1,7 @@
 //! The thread that writes snapshots and purges old files, while everybody else goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use oxikeeper_storage::{
 use oxikeeper_tree::SnapshotWalk;
 use tracing::{info, warn};
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::engine::Runner;
-use crate::shared::Shared;
+use crate::shared::{LastSnapshot, Shared};
 
 /// Nodes written in one hold of the tree's lock.
 const NODES_PER_HOLD: usize = 1024;
@@ -80,11 +81,21 @@ impl<D: Disk> Snapshotter<D> {
         let written = self.write(&mut walk);
         self.shared.tree.write().end_snapshot(walk);
         let took_ms = self.clock.now().since(began).as_millis() as u64;
+        let counters = &self.shared.counters;
+        counters.snapshot_us.lock().count(self.clock.now().since(began).as_micros() as u64);
         match written {
             Ok(file) => {
+                let (path, at) = (file.path.clone(), clock::wall());
+                let mut last = counters.last_snapshot.lock();
+                let number = last.as_ref().map_or(0, |last| last.number) + 1;
+                *last = Some(LastSnapshot { zxid, path, at, number });
+                drop(last);
                 info!(%zxid, bytes = file.bytes, took_ms, path = %file.path.display(), "snapshot");
             }
-            Err(error) => warn!(%zxid, %error, "no snapshot; the log grows until one succeeds"),
+            Err(error) => {
+                counters.snapshot_errors.fetch_add(1, Ordering::Relaxed);
+                warn!(%zxid, %error, "no snapshot; the log grows until one succeeds");
+            }
         }
         self.shared.run_core([Input::SnapshotFinished { took_ms }], Runner::LogWriter);
     }

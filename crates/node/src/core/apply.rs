@@ -92,6 +92,7 @@ impl Core {
         let start_snapshot = self.may_start_snapshot();
         if start_snapshot {
             self.snapshots.wanted = false;
+            self.snapshots.at_once = false;
             self.snapshots.running = true;
         }
         ApplyEnd { more: self.is_next_ready(), start_snapshot }

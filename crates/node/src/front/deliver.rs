@@ -7,7 +7,9 @@ use oxikeeper_proto::{Acl, OpCode, SessionId, Zxid};
 use super::connection::{Stage, Waiting};
 use super::limits::OUTPUT_BYTES_MAX;
 use super::local::put_event;
+use super::request::LENGTH_BYTES;
 use super::{CloseHow, Front, Outputs, View, close, put_connect_response};
+use crate::command::Answered;
 use crate::mail::{CloseReason, ConnId, ConnRef, Mail, MailBatch, ToCore};
 
 impl Front {
@@ -130,7 +132,9 @@ impl Front {
                     if let Some(zxid) = frame[8..].first_chunk::<8>() {
                         connection.activity.last_zxid = Zxid::from_wire(i64::from_be_bytes(*zxid));
                     }
-                    self.count_answer(slot, &mut connection, since, at.now);
+                    let bytes = frame.len() - LENGTH_BYTES;
+                    let what = Answered::Update;
+                    self.count_answer(slot, &mut connection, what, bytes, since, at.now);
                 }
             }
             other => unreachable!("a reply answers a forwarded request, not {other:?}"),

@@ -11,9 +11,13 @@ use super::connection::{Connection, Stage, Waiting};
 use super::limits::OUTPUT_BYTES_PAUSE;
 use super::watch_table::Slot;
 use super::{CloseHow, Front, Outputs, View, close};
+use crate::command::Answered;
 use crate::mail::{ConnRef, Request, ToCore};
 use crate::mutation::{Mutation, mutated};
 use crate::time::Now;
+
+/// What stands before each frame.
+pub(super) const LENGTH_BYTES: usize = 4;
 
 /// Where a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +174,7 @@ impl Front {
         since: Now,
         at: View<'_>,
     ) {
+        let before = connection.output().len();
         match Place::of(header.op) {
             Place::Here(op) => self.answer_locally(slot, connection, header.xid, op, body, at),
             Place::Core(_) | Place::Unknown => {
@@ -179,21 +184,24 @@ impl Front {
             }
         }
         connection.activity.last_zxid = at.applied;
-        self.count_answer(slot, connection, since, at.now);
+        let bytes = connection.output().len() - before - LENGTH_BYTES;
+        self.count_answer(slot, connection, Answered::Read, bytes, since, at.now);
     }
 
-    /// Counts a reply that was appended to the output.
+    /// Counts a reply of this many bytes that was appended to the output.
     pub(super) fn count_answer(
         &mut self,
         slot: Slot,
         connection: &mut Connection,
+        what: Answered,
+        bytes: usize,
         since: Now,
         now: Now,
     ) {
         connection.sent_count += 1;
         self.stats.sent += 1;
         let latency_us = now.since(since).as_micros() as u64;
-        self.stats.count_latency(latency_us);
+        self.stats.count_answer(what, bytes, latency_us);
         connection.activity.count_latency(latency_us, now);
         self.mark_dirty(slot, connection);
     }

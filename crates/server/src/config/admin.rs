@@ -12,6 +12,9 @@ use super::settings::Settings;
 pub struct AdminConfig {
     /// `admin.enableServer`: only the word `false` switches it off.
     pub enabled: bool,
+    /// Whether a port that cannot be had ends the start. Not without a configuration file: nobody
+    /// has asked for an AdminServer there.
+    pub required: bool,
     /// `admin.serverAddress`: a name or an address; `0.0.0.0` is every address.
     pub host: String,
     /// `admin.serverPort`; 0 is any free one.
@@ -62,6 +65,7 @@ impl AdminConfig {
         let url = if enabled { text("commandURL", "/commands") } else { "/commands".to_owned() };
         Ok(AdminConfig {
             enabled,
+            required: true,
             host: text("serverAddress", "0.0.0.0"),
             port: u16::try_from(port)
                 .map_err(|_| settings.refuse(&name("serverPort"), "a port"))?,

@@ -14,7 +14,7 @@ use oxikeeper_proto::request::{
 use oxikeeper_proto::{AclEntry, Encode, OpCode, Reader, SessionId, Zxid};
 
 use crate::client::{RawClient, request};
-use crate::generate::Random;
+use crate::random::Random;
 use crate::server::{Kind, Server};
 
 /// Small files and many snapshots, so that a kill meets them.

@@ -5,8 +5,12 @@
 pub mod client;
 pub mod crash;
 pub mod differential;
+pub mod exceptions;
 pub mod exchange;
 pub mod generate;
 pub mod normalise;
+pub mod random;
 pub mod record;
+pub mod script;
 pub mod server;
+pub mod shrink;

@@ -9,6 +9,7 @@ use oxikeeper_proto::watch::WatcherEvent;
 use oxikeeper_proto::{Acl, DecodeError, OpCode, Reader, Stat};
 
 use crate::client::Reply;
+use crate::exceptions::{Exception, Used};
 
 /// Session ids by the order in which this run made them: the same on both servers.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,7 @@ impl Sessions {
 }
 
 /// The comparable form of a reply or notification.
-pub fn reply(op: i32, reply: &Reply, sessions: &Sessions) -> String {
+pub fn reply(op: i32, reply: &Reply, sessions: &Sessions, used: &mut Used) -> String {
     let header = reply.header;
     let head = format!("xid {} zxid {} err {}", header.xid, header.zxid, header.err);
     if header.xid == -1 {
@@ -37,40 +38,49 @@ pub fn reply(op: i32, reply: &Reply, sessions: &Sessions) -> String {
         return format!("event {head} {event:?}");
     }
     if header.err != 0 {
-        // A body behind an error is never read.
+        if !reply.body.is_empty() {
+            used.note(Exception::BodyBehindAnError);
+        }
         return head;
     }
-    match body(op, &reply.body, sessions) {
+    match body(op, &reply.body, sessions, used) {
         Ok(body) => format!("{head} {body}"),
         Err(error) => format!("{head} undecodable ({error}): {:02x?}", reply.body),
     }
 }
 
-fn body(op: i32, bytes: &[u8], sessions: &Sessions) -> Result<String, DecodeError> {
+fn body(
+    op: i32,
+    bytes: &[u8],
+    sessions: &Sessions,
+    used: &mut Used,
+) -> Result<String, DecodeError> {
     let mut reader = Reader::new(bytes);
     let reader = &mut reader;
     let text = match OpCode::from_wire(op) {
         Some(OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl) => {
-            format!("{:?} {}", reader.get::<String>()?, stat(reader, sessions)?)
+            format!("{:?} {}", reader.get::<String>()?, stat(reader, sessions, used)?)
         }
         Some(OpCode::Create | OpCode::Sync) => {
             format!("{:?}", reader.get::<Option<std::borrow::Cow<'_, str>>>()?)
         }
-        Some(OpCode::Exists | OpCode::SetData | OpCode::SetAcl) => stat(reader, sessions)?,
+        Some(OpCode::Exists | OpCode::SetData | OpCode::SetAcl) => stat(reader, sessions, used)?,
         Some(OpCode::GetData) => {
-            format!("{:?} {}", reader.buffer()?, stat(reader, sessions)?)
+            format!("{:?} {}", reader.buffer()?, stat(reader, sessions, used)?)
         }
         Some(OpCode::GetAcl) => {
             let mut acl = reader.get::<Vec<Acl>>()?;
+            used.note(Exception::NoOrder);
             acl.sort();
-            format!("{acl:?} {}", stat(reader, sessions)?)
+            format!("{acl:?} {}", stat(reader, sessions, used)?)
         }
-        Some(OpCode::GetChildren) => children(reader)?,
+        Some(OpCode::GetChildren) => children(reader, used)?,
         Some(OpCode::GetChildren2) => {
-            format!("{} {}", children(reader)?, stat(reader, sessions)?)
+            format!("{} {}", children(reader, used)?, stat(reader, sessions, used)?)
         }
         Some(OpCode::GetEphemerals) => {
             let mut paths = reader.get::<GetEphemeralsReply<'_>>()?.ephemerals;
+            used.note(Exception::NoOrder);
             paths.sort();
             format!("{paths:?}")
         }
@@ -78,10 +88,11 @@ fn body(op: i32, bytes: &[u8], sessions: &Sessions) -> Result<String, DecodeErro
             let infos = reader.get::<Vec<ClientInfo>>()?;
             let mut infos: Vec<String> =
                 infos.iter().map(|info| format!("{}:{}", info.auth_scheme, info.user)).collect();
+            used.note(Exception::NoOrder);
             infos.sort();
             format!("{infos:?}")
         }
-        Some(OpCode::Multi | OpCode::MultiRead) => multi(reader, sessions)?,
+        Some(OpCode::Multi | OpCode::MultiRead) => multi(reader, sessions, used)?,
         _ => format!("{:02x?}", reader.take(reader.remaining())?),
     };
     match reader.remaining() {
@@ -90,7 +101,11 @@ fn body(op: i32, bytes: &[u8], sessions: &Sessions) -> Result<String, DecodeErro
     }
 }
 
-fn multi(reader: &mut Reader<'_>, sessions: &Sessions) -> Result<String, DecodeError> {
+fn multi(
+    reader: &mut Reader<'_>,
+    sessions: &Sessions,
+    used: &mut Used,
+) -> Result<String, DecodeError> {
     let mut text = String::new();
     loop {
         let header: MultiHeader = reader.get()?;
@@ -102,25 +117,34 @@ fn multi(reader: &mut Reader<'_>, sessions: &Sessions) -> Result<String, DecodeE
         let result = match header.op {
             -1 => format!("{}", reader.get::<i32>()?),
             1 => format!("{:?}", reader.get::<String>()?),
-            15 => format!("{:?} {}", reader.get::<String>()?, stat(reader, sessions)?),
-            5 => stat(reader, sessions)?,
-            4 => format!("{:?} {}", reader.buffer()?, stat(reader, sessions)?),
-            8 => children(reader)?,
+            15 => format!("{:?} {}", reader.get::<String>()?, stat(reader, sessions, used)?),
+            5 => stat(reader, sessions, used)?,
+            4 => format!("{:?} {}", reader.buffer()?, stat(reader, sessions, used)?),
+            8 => children(reader, used)?,
             _ => String::new(),
         };
         text.push_str(&format!(" {result}] "));
     }
 }
 
-fn children(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
+fn children(reader: &mut Reader<'_>, used: &mut Used) -> Result<String, DecodeError> {
     let mut children = reader.get::<GetChildrenReply<'_>>()?.children;
+    used.note(Exception::NoOrder);
     children.sort();
     Ok(format!("{children:?}"))
 }
 
 /// Times are of two clocks: that there is one at all is all that can be compared.
-fn stat(reader: &mut Reader<'_>, sessions: &Sessions) -> Result<String, DecodeError> {
+fn stat(
+    reader: &mut Reader<'_>,
+    sessions: &Sessions,
+    used: &mut Used,
+) -> Result<String, DecodeError> {
     let stat: Stat = reader.get()?;
+    used.note(Exception::Times);
+    if stat.ephemeral_owner != 0 {
+        used.note(Exception::SessionIds);
+    }
     let stat = Stat {
         ctime: i64::from(stat.ctime != 0),
         mtime: i64::from(stat.mtime != 0),

@@ -10,6 +10,7 @@ fn replies_equal_those_of_apache() {
     let outcome = run(dir.path(), Kind::Oxikeeper, 20_261_123, 12_000);
     assert!(outcome.requests >= 12_000 || !outcome.differences.is_empty());
     assert!(outcome.events > 100, "{} events: too few to mean anything", outcome.events);
-    println!("{} requests, {} events", outcome.requests, outcome.events);
+    println!("{} requests, {} events\n{}", outcome.requests, outcome.events, outcome.used);
     assert_eq!(outcome.differences, Vec::<String>::new());
+    assert_eq!(outcome.never_sent(), [], "every operation is sent");
 }

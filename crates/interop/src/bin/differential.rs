@@ -1,14 +1,18 @@
 //! Sends the same generated requests to Apache 3.9.5 and to another server, and compares every
-//! reply, every event and its place, every close, and the trees at the end.
+//! reply, every event and its place, every close, and the trees at the end. What differs is made
+//! short and printed as a script that `--replay` repeats.
 //!
-//! `differential --requests 100000 --seed 1 [--against apache|oxikeeper]`
+//! `differential --requests 100000 --seed 1 [--against apache|oxikeeper] [--trials 60]
+//! [--replay FILE]`
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use oxikeeper_interop::differential::{Outcome, run};
+use oxikeeper_interop::differential::{Outcome, replay, run, shrink};
+use oxikeeper_interop::script;
 use oxikeeper_interop::server::Kind;
+use oxikeeper_proto::OpCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,19 +30,63 @@ fn main() -> ExitCode {
     let (requests, seed) = (number("--requests", 100_000), number("--seed", 1));
     let dir = std::env::temp_dir().join(format!("oxikeeper-differential-{}", std::process::id()));
     let began = Instant::now();
-    let outcome = run(Path::new(&dir), against, seed, requests as usize);
+    let file = value("--replay");
+    let outcome = match &file {
+        None => run(&dir, against, seed, requests as usize),
+        Some(file) => {
+            let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{file}: {e}"));
+            let script = script::parse(&text).unwrap_or_else(|line| panic!("no step: {line}"));
+            replay(&dir, against, &script)
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let is_whole = report(&outcome, against, seed, seconds, file.is_some());
+    if !outcome.differences.is_empty() && file.is_none() {
+        shorten(&dir, against, &outcome, number("--trials", 60) as usize);
+    }
     // What is left over is not worth a failure.
     let _ = std::fs::remove_dir_all(&dir);
-    let Outcome { requests, events, closes, differences } = outcome;
+    if outcome.differences.is_empty() && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what a run came to; false if it did not send every operation.
+fn report(outcome: &Outcome, against: Kind, seed: u64, seconds: f64, is_replay: bool) -> bool {
     println!(
-        "apache 3.9.5 and {}: seed {seed}, {requests} requests, {events} events, {closes} \
-         connections closed, {} differences, {:.1} s",
+        "apache 3.9.5 and {}: seed {seed}, {} requests, {} events, {} connections closed, {} \
+         differences, {seconds:.1} s",
         against.name(),
-        differences.len(),
-        began.elapsed().as_secs_f64()
+        outcome.requests,
+        outcome.events,
+        outcome.closes,
+        outcome.differences.len(),
     );
-    for difference in &differences {
+    for difference in &outcome.differences {
         println!("{difference}");
     }
-    if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if is_replay {
+        return true;
+    }
+    println!("requests by operation:");
+    for (code, count) in &outcome.by_operation {
+        match OpCode::from_wire(*code) {
+            Some(op) => println!("{count:>9}  {op:?} ({code})"),
+            None => println!("{count:>9}  none ({code})"),
+        }
+    }
+    println!("where less than equality is demanded, and how often that was used:");
+    print!("{}", outcome.used);
+    let never_sent = outcome.never_sent();
+    if !never_sent.is_empty() {
+        println!("NEVER SENT: {never_sent:?}");
+    }
+    never_sent.is_empty()
+}
+
+fn shorten(dir: &Path, against: Kind, outcome: &Outcome, trials: usize) {
+    let short = shrink(dir, against, &outcome.script, trials);
+    let last = replay(&dir.join("short"), against, &short);
+    let text = script::to_text(&short);
+    println!("\nthe first difference again, after {} requests:", last.requests);
+    println!("{}", last.differences.first().map_or("it did not come again", String::as_str));
+    println!("--- script, for --replay FILE\n{text}---");
 }

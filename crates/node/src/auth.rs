@@ -42,6 +42,9 @@ pub struct AuthPolicy {
     /// `zookeeper.DigestAuthenticationProvider.superDigest`: the digest identity, such as
     /// `super:BASE64(SHA1(super:password))`, whose owner no ACL stops.
     pub super_digest: Option<String>,
+    /// SASL is configured, which this version does not speak: who tries is told that it failed, as
+    /// by a server whose SASL fails, and never that it may go on as nobody.
+    pub refuses_sasl: bool,
 }
 
 impl Default for AuthPolicy {
@@ -52,6 +55,7 @@ impl Default for AuthPolicy {
             digest_enabled: true,
             digest_algorithm: DigestAlgorithm::Sha1,
             super_digest: None,
+            refuses_sasl: false,
         }
     }
 }

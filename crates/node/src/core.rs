@@ -534,7 +534,7 @@ impl Core {
         self.reaper.collect(self.now, || tree.reapable(wall_ms, never_used_ms));
         while let Some(path) = self.reaper.next_due(self.now) {
             let config = Arc::clone(&self.config);
-            let due = |stat: &_| reaper::is_due(stat, wall_ms, never_used_ms);
+            let due = |kind, stat: &_| reaper::is_due(kind, stat, wall_ms, never_used_ms);
             let txn = self.prep(&config, tree, SessionId::NONE, &[]).delete_container(&path, due);
             if let Some(txn) = txn {
                 self.propose(None, SessionId::NONE, Xid::INTERNAL, &txn);

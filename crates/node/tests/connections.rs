@@ -414,6 +414,20 @@ fn sasl_without_a_configuration_proves_nothing() {
 }
 
 #[test]
+fn sasl_that_is_configured_fails_and_closes() {
+    let mut config = NodeConfig::default();
+    config.auth.refuses_sasl = true;
+    let mut server = Server::with(config, 1);
+    let conn = server.client(0);
+    let mut token = Vec::new();
+    Some(&b"token"[..]).encode(&mut token);
+    let reply = server.ask(conn, OpCode::Sasl, &token);
+    assert_eq!((reply.xid, reply.zxid, reply.err), (77, 0, -115));
+    assert_eq!(reply.body, [0xff; 4]);
+    assert!(server.closed(conn).is_some(), "nobody goes on as somebody else");
+}
+
+#[test]
 fn who_does_not_read_the_last_reply_is_closed_all_the_same() {
     let mut server = Server::new(1);
     let conn = server.client(0);

@@ -253,7 +253,7 @@ impl Tree {
     }
 
     /// The kind that a stored owner stands for.
-    pub(crate) fn kind(&self, owner: i64) -> NodeKind {
+    pub fn kind(&self, owner: i64) -> NodeKind {
         NodeKind::from_owner(owner, self.options.emulate_353)
     }
 

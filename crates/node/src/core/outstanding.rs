@@ -30,16 +30,13 @@ pub(super) struct FutureNode {
     pub acl: Arc<[Acl]>,
     /// Bytes of data.
     pub data_len: usize,
+    /// What kind of node it is: what its owner stands for in the layout that the tree is read in.
+    pub kind: NodeKind,
     /// What the digest covers besides the stat.
     content: Content,
 }
 
 impl FutureNode {
-    /// What kind of node it is.
-    pub fn kind(&self) -> NodeKind {
-        NodeKind::from_owner(self.stat.ephemeral_owner, false)
-    }
-
     fn digest(&self) -> u64 {
         self.content.digest(&self.stat)
     }
@@ -114,6 +111,7 @@ impl Outstanding {
                 child_count: node.num_children(),
                 acl: Arc::clone(node.acl()),
                 data_len: node.data().map_or(0, <[u8]>::len),
+                kind: tree.kind(node.persisted().ephemeral_owner),
                 content: Content::of(path, node.data()),
             }),
         }
@@ -143,7 +141,7 @@ impl Outstanding {
         path: &str,
         data: Option<&[u8]>,
         acl: Arc<[Acl]>,
-        stat: StatPersisted,
+        (stat, kind): (StatPersisted, NodeKind),
         zxid: Zxid,
     ) {
         self.take_out(&parent);
@@ -156,9 +154,10 @@ impl Outstanding {
             child_count: 0,
             acl,
             data_len: data.map_or(0, <[u8]>::len),
+            kind,
             content: Content::of(path, data),
         };
-        if let NodeKind::Ephemeral(session) = node.kind() {
+        if let NodeKind::Ephemeral(session) = node.kind {
             self.count_ephemeral(session, |bytes| bytes + encoded_len(path));
         }
         self.put(path, node, zxid);
@@ -173,7 +172,7 @@ impl Outstanding {
         zxid: Zxid,
     ) {
         self.take_out(node);
-        if let NodeKind::Ephemeral(session) = node.kind() {
+        if let NodeKind::Ephemeral(session) = node.kind {
             self.count_ephemeral(session, |bytes| bytes.saturating_sub(encoded_len(path)));
         }
         self.insert(path, None, zxid);
@@ -309,8 +308,37 @@ fn owned(entry: &Entry, session: SessionId) -> bool {
 }
 
 fn ephemeral_owner(entry: &Entry) -> Option<SessionId> {
-    match entry.node.as_ref()?.kind() {
+    match entry.node.as_ref()?.kind {
         NodeKind::Ephemeral(session) => Some(session),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxikeeper_tree::TreeOptions;
+
+    use super::*;
+
+    #[test]
+    fn kinds_are_read_in_the_layout_of_the_tree() {
+        // A TTL of 3.5.3: the highest bit and milliseconds.
+        let owner = i64::MIN | 5000;
+        for (emulate_353, expected) in
+            [(false, NodeKind::Ephemeral(SessionId(owner))), (true, NodeKind::Ttl(5000))]
+        {
+            let tree = Tree::new(TreeOptions { emulate_353, ..TreeOptions::default() });
+            let mut outstanding = Outstanding::new(&tree, 0);
+            let root = outstanding.node(&tree, "/").expect("the root");
+            assert_eq!(root.kind, NodeKind::Persistent);
+            let stat = StatPersisted { ephemeral_owner: owner, ..StatPersisted::default() };
+            let kind = tree.kind(owner);
+            let acl: Arc<[Acl]> = Arc::new([]);
+            outstanding.create(("/", root), "/t", None, acl, (stat, kind), Zxid::new(1));
+            let node = outstanding.node(&tree, "/t").expect("it was made");
+            assert_eq!(node.kind, expected);
+            let bytes = outstanding.ephemeral_bytes(SessionId(owner));
+            assert_eq!(bytes > 0, !emulate_353, "only an ephemeral is of a session");
+        }
     }
 }

@@ -187,7 +187,7 @@ impl Prep<'_> {
         if self.node(&path).is_some() {
             return Err(ErrorCode::NodeExists);
         }
-        if matches!(parent.kind(), NodeKind::Ephemeral(_)) {
+        if matches!(parent.kind, NodeKind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         self.require_quota(&path, 1, request.data.map_or(0, <[u8]>::len) as i64)?;
@@ -204,7 +204,9 @@ impl Prep<'_> {
         };
         let shared: Arc<[_]> = acl.as_slice().into();
         let parent = (parent_path.as_str(), parent);
-        self.outstanding.create(parent, &path, request.data, shared, stat, self.zxid);
+        // A session's id may read as another kind in the layout of 3.5.3, as at Apache's.
+        let read_as = self.tree.kind(stat.ephemeral_owner);
+        self.outstanding.create(parent, &path, request.data, shared, (stat, read_as), self.zxid);
         let parent_cversion = parent_cversion.wrapping_add(1);
         let data = request.data;
         Ok(match request.op {
@@ -267,12 +269,12 @@ impl Prep<'_> {
     pub fn delete_container(
         &mut self,
         path: &str,
-        due: impl Fn(&StatPersisted) -> bool,
+        due: impl Fn(NodeKind, &StatPersisted) -> bool,
     ) -> Option<Txn<'static>> {
         let (parent_path, parent) = self.parent_of_deletable(path).ok()?;
         let (parent, node) = (parent?, self.stored(path)?);
-        let reapable = matches!(node.kind(), NodeKind::Container | NodeKind::Ttl(_));
-        if !reapable || node.child_count > 0 || !due(&node.stat) {
+        let reapable = matches!(node.kind, NodeKind::Container | NodeKind::Ttl(_));
+        if !reapable || node.child_count > 0 || !due(node.kind, &node.stat) {
             return None;
         }
         self.outstanding.delete((&parent_path, parent), path, &node, self.zxid);

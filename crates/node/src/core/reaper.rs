@@ -50,9 +50,14 @@ impl Reaper {
 }
 
 /// Whether a childless node with this stat is due at this wall time.
-pub(super) fn is_due(stat: &StatPersisted, wall_ms: i64, never_used_ms: i64) -> bool {
+pub(super) fn is_due(
+    kind: NodeKind,
+    stat: &StatPersisted,
+    wall_ms: i64,
+    never_used_ms: i64,
+) -> bool {
     let idle_ms = wall_ms.saturating_sub(stat.mtime);
-    match NodeKind::from_owner(stat.ephemeral_owner, false) {
+    match kind {
         NodeKind::Container if stat.cversion > 0 => true,
         NodeKind::Container => never_used_ms != 0 && idle_ms > never_used_ms,
         NodeKind::Ttl(ttl_ms) => idle_ms > ttl_ms,
@@ -84,17 +89,15 @@ mod tests {
 
     #[test]
     fn who_is_due() {
-        let stat = |kind: NodeKind, cversion| StatPersisted {
-            mtime: 1000,
-            cversion,
-            ephemeral_owner: kind.to_owner(),
-            ..StatPersisted::default()
+        let is_due = |(kind, cversion), wall_ms, never_used_ms| {
+            let stat = StatPersisted { mtime: 1000, cversion, ..StatPersisted::default() };
+            is_due(kind, &stat, wall_ms, never_used_ms)
         };
-        assert!(is_due(&stat(NodeKind::Container, 1), 0, 0));
-        assert!(!is_due(&stat(NodeKind::Container, 0), i64::MAX, 0));
-        assert!(is_due(&stat(NodeKind::Container, 0), 1101, 100));
-        assert!(!is_due(&stat(NodeKind::Ttl(50), 0), 1050, 0));
-        assert!(is_due(&stat(NodeKind::Ttl(50), 0), 1051, 0));
-        assert!(!is_due(&stat(NodeKind::Persistent, 1), i64::MAX, 1));
+        assert!(is_due((NodeKind::Container, 1), 0, 0));
+        assert!(!is_due((NodeKind::Container, 0), i64::MAX, 0));
+        assert!(is_due((NodeKind::Container, 0), 1101, 100));
+        assert!(!is_due((NodeKind::Ttl(50), 0), 1050, 0));
+        assert!(is_due((NodeKind::Ttl(50), 0), 1051, 0));
+        assert!(!is_due((NodeKind::Persistent, 1), i64::MAX, 1));
     }
 }

@@ -234,7 +234,8 @@ impl Front {
         }
     }
 
-    /// sasl is not configured: nothing is proven, and the client may go on, as with Apache.
+    /// Nothing is proven. Where SASL is not configured the client may go on, as with Apache; where it
+    /// is, this is the failed SASL that it is: `AuthFailed`, and the connection closes.
     fn sasl(
         &mut self,
         slot: Slot,
@@ -247,11 +248,16 @@ impl Front {
             Ok(SaslRequest { token: Some(_) }) => {}
             _ => return close(connection, CloseHow::Now, "a malformed sasl packet", out),
         }
-        let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: 0 };
+        let refused = self.config.auth.refuses_sasl;
+        let code = if refused { ErrorCode::AuthFailed } else { ErrorCode::Ok };
+        let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: code.to_wire() };
         frame(connection.output_mut(), header, |out| SaslReply { token: None }.encode(out));
         connection.sent_count += 1;
         self.stats.sent += 1;
         self.mark_dirty(slot, connection);
+        if refused {
+            close(connection, CloseHow::AfterOutput, "SASL is not part of this version", out);
+        }
     }
 }
 

@@ -336,5 +336,18 @@ fn auth(settings: &Settings) -> Result<AuthPolicy, ConfigError> {
         digest_enabled: settings.property_switch(&format!("{prefix}.enabled"), true),
         digest_algorithm,
         super_digest: settings.property(&format!("{prefix}.superDigest")).map(str::to_owned),
+        refuses_sasl: names_sasl(settings)
+            && !settings.property_switch("zookeeper.allowSaslFailedClients", false),
+    })
+}
+
+/// Whether clients are offered SASL: a provider of it, or a login for it, is named.
+fn names_sasl(settings: &Settings) -> bool {
+    let is_provider = |name: &str, value: &str| {
+        name.starts_with("zookeeper.authProvider.")
+            && value.rsplit('.').next() == Some("SASLAuthenticationProvider")
+    };
+    settings.system.iter().any(|(name, found)| {
+        is_provider(name, &found.value) || name == "java.security.auth.login.config"
     })
 }

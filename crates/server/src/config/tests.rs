@@ -290,6 +290,26 @@ fn demanded_protection_that_is_missing_ends_the_start() {
 }
 
 #[test]
+fn sasl_is_refused_where_it_is_offered() {
+    let refuses = |text: &str| {
+        let mut flags = Flags::default();
+        flags.take_variable(if text == "login" {
+            "-Djava.security.auth.login.config=/j"
+        } else {
+            ""
+        });
+        let text = format!("dataDir=/d\nclientPort=2181\n{}\n", text.replace("login", ""));
+        Config::parse(text.as_bytes(), &flags).expect("sound").node.auth.refuses_sasl
+    };
+    let provider = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
+    assert!(!refuses(""));
+    assert!(!refuses("authProvider.1=org.apache.zookeeper.server.auth.IPAuthenticationProvider"));
+    assert!(refuses(provider));
+    assert!(refuses("login"));
+    assert!(!refuses(&format!("{provider}\nallowSaslFailedClients=true")));
+}
+
+#[test]
 fn offered_protection_that_is_missing_is_an_error_line() {
     let config = parse(
         "dataDir=/d\nclientPort=2181\nsecureClientPort=2281\n\
@@ -313,7 +333,8 @@ fn offered_protection_that_is_missing_is_an_error_line() {
             "line 3: secureClientPort: nobody listens there until TLS is part of a version",
             "line 10: zookeeper.admin.portUnification: plain HTTP is served, no TLS",
             "line 4: zookeeper.authProvider.1: nobody can authenticate with it, unless it is \
-             `digest` or `ip`, which are always there",
+             `digest` or `ip`, which are always there; with one of SASL, who tries SASL is refused \
+             with -115",
             "line 7: zookeeper.client.portUnification: `clientPort` is plain",
             "line 9: zookeeper.superUser: of SASL: nobody can authenticate with it",
             "TLS is not part of this version, no port speaks it: zookeeper.ssl.keyStore.location, \

@@ -10,6 +10,7 @@ use oxikeeper_node::command::{Asked, FourLetterWord};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::limits::ConnectionLimits;
 use crate::reactor::Desk;
 use crate::shared::{FrontReport, Shared};
 use crate::words::{self, Settings};
@@ -38,6 +39,7 @@ pub struct Commands {
     /// What `conf` tells.
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
+    pub(crate) limits: Arc<ConnectionLimits>,
     /// Taken by who asks.
     asking: Mutex<()>,
     /// The number of the last question.
@@ -53,11 +55,17 @@ pub struct Commands {
 
 impl Commands {
     /// For these reactors.
-    pub fn new(desks: Vec<Arc<Desk>>, settings: Settings, clock: Clock) -> Commands {
+    pub fn new(
+        desks: Vec<Arc<Desk>>,
+        settings: Settings,
+        clock: Clock,
+        limits: Arc<ConnectionLimits>,
+    ) -> Commands {
         Commands {
             desks,
             settings,
             clock,
+            limits,
             asking: Mutex::new(()),
             asked: AtomicU64::new(0),
             wanted: Default::default(),

@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod limits;
 mod log_writer;
+mod metrics;
 mod open_files;
 pub mod purge;
 mod reactor;

@@ -212,7 +212,7 @@ impl Server {
             session_timeout_ms_max: node.session_timeout_ms_max,
             listen_backlog: config.listen_backlog,
         };
-        let commands = Arc::new(Commands::new(desks.clone(), settings, clock));
+        let commands = Arc::new(Commands::new(desks.clone(), settings, clock, Arc::clone(&limits)));
         for (index, poll) in (0..front_count).zip(polls) {
             let reactor = Reactor::new(
                 Front::new(FrontId(index), Arc::clone(&node)),

@@ -3,6 +3,7 @@
 //! Source: operations reference, 2; Apache's `server.command` classes.
 
 mod connections;
+mod mntr;
 mod summary;
 mod watches;
 
@@ -13,6 +14,7 @@ use oxikeeper_storage::Dirs;
 
 use crate::commands::Commands;
 use crate::environment;
+use crate::metrics::Snapshot;
 use crate::shared::{FrontReport, Shared};
 
 /// What `conf` and `dirs` tell of the configuration.
@@ -51,6 +53,7 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
         }
         "srvr" => summary::server(report, shared),
         "stat" => summary::status(report, shared),
+        "mntr" => mntr::text(&Snapshot::gather(report, commands, shared)),
         "srst" => "Server stats reset.\n".to_owned(),
         "crst" => "Connection stats reset.\n".to_owned(),
         "cons" => connections::details(report, commands.clock),

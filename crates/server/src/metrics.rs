@@ -1,0 +1,119 @@
+//! Every metric of 3.9.5 with its value, gathered when somebody asks.
+//!
+//! What is counted is counted by the thread that it happens in, as plain numbers, and handed over with its
+//! report. Here it only gets its name. Source: operations reference, 4.
+
+mod names;
+
+use std::fs;
+
+use oxikeeper_node::command::FrontStats;
+use oxikeeper_node::core::ConnectionThrottleStats;
+use rustix::process::{Resource, getrlimit};
+
+pub use self::names::{ADVANCED, BASIC, COUNTERS, GAUGES};
+use crate::commands::Commands;
+use crate::shared::{FrontReport, Shared};
+
+/// A value as Apache prints it: whole numbers, or averages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// A number of things, bytes or milliseconds.
+    Whole(i64),
+    /// An average or a share.
+    Decimal(f64),
+}
+
+impl Value {
+    fn of(count: impl TryInto<i64>) -> Value {
+        Value::Whole(count.try_into().unwrap_or(i64::MAX))
+    }
+}
+
+/// What has been gathered from the threads, the Core and the tree.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    stats: FrontStats,
+    connections: usize,
+    outstanding: usize,
+    watches: usize,
+    throttle: ConnectionThrottleStats,
+    sessions: usize,
+    nodes: usize,
+    ephemerals: usize,
+    data_size: u64,
+    uptime_ms: u64,
+    refused: u64,
+    open_files: u64,
+    open_files_max: u64,
+}
+
+impl Snapshot {
+    /// From what the reactors have reported and from what can be seen of the rest.
+    pub fn gather(report: &FrontReport, commands: &Commands, shared: &Shared) -> Snapshot {
+        let (sessions, throttle) = shared
+            .engine
+            .with_core(|core| (core.session_count(), core.connection_throttle_stats()));
+        let tree = shared.tree.read();
+        Snapshot {
+            stats: report.stats,
+            connections: report.connections,
+            outstanding: report.outstanding,
+            watches: report.watches,
+            throttle,
+            sessions,
+            // Apache counts the root twice: once as "", once as "/".
+            nodes: tree.node_count() + 1,
+            ephemerals: tree.ephemeral_count(),
+            data_size: tree.data_size(),
+            uptime_ms: commands.clock.now().millis(),
+            refused: commands.limits.refused(),
+            open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
+            open_files_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// One of [`GAUGES`]. What does not exist here, such as TLS handshakes, is 0.
+    pub fn gauge(&self, name: &str) -> Value {
+        let stats = &self.stats;
+        match name {
+            "approximate_data_size" => Value::of(self.data_size),
+            "avg_latency" => match stats.answered {
+                0 => Value::Decimal(0.0),
+                count => Value::Decimal(stats.latency_us_sum as f64 / count as f64 / 1000.0),
+            },
+            "connection_drop_probability" => Value::Decimal(self.throttle.drop_chance),
+            "ephemerals_count" => Value::of(self.ephemerals),
+            "global_sessions" => Value::of(self.sessions),
+            // Apache says -1 before the first reply; the sizes of replies are not counted here.
+            "last_client_response_size"
+            | "max_client_response_size"
+            | "min_client_response_size" => Value::Whole(-1),
+            "max_file_descriptor_count" => Value::of(self.open_files_max),
+            "max_latency" => Value::of(stats.latency_us_max / 1000),
+            "min_latency" => Value::of(stats.latency_us_min / 1000),
+            "num_alive_connections" => Value::of(self.connections),
+            "open_file_descriptor_count" => Value::of(self.open_files),
+            "outstanding_requests" => Value::of(self.outstanding),
+            "packets_received" => Value::of(stats.received),
+            "packets_sent" => Value::of(stats.sent),
+            "uptime" => Value::of(self.uptime_ms),
+            "watch_count" => Value::of(self.watches),
+            "znode_count" => Value::of(self.nodes),
+            _ => Value::Whole(0),
+        }
+    }
+
+    /// One of [`COUNTERS`]; 0 for what is not counted or does not happen here.
+    pub fn counter(&self, name: &str) -> u64 {
+        let throttled = &self.stats.throttled;
+        match name {
+            "connection_drop_count" => self.throttle.dropped,
+            "connection_rejected" => self.refused + self.throttle.rejected,
+            "large_requests_rejected" => throttled.large_requests,
+            "request_throttle_wait_count" => throttled.outstanding,
+            "sessionless_connections_expired" => throttled.no_handshake,
+            _ => 0,
+        }
+    }
+}

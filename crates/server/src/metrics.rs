@@ -6,9 +6,11 @@
 mod names;
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use oxikeeper_node::command::FrontStats;
 use oxikeeper_node::core::ConnectionThrottleStats;
+use oxikeeper_node::histogram::Histogram;
 use rustix::process::{Resource, getrlimit};
 
 pub use self::names::{ADVANCED, BASIC, COUNTERS, GAUGES};
@@ -46,6 +48,66 @@ pub struct Snapshot {
     refused: u64,
     open_files: u64,
     open_files_max: u64,
+    snapshot_errors: u64,
+    fsync_us: Histogram,
+    batch_txns: Histogram,
+    snapshot_us: Histogram,
+    load_us: Histogram,
+    load_txns: Histogram,
+}
+
+/// A spread of values in the unit it is shown in.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    spread: Histogram,
+    /// Counted units per unit shown: 1000 for microseconds that are shown as milliseconds.
+    scale: u64,
+}
+
+impl Summary {
+    fn micros(spread: Histogram) -> Summary {
+        Summary { spread, scale: 1000 }
+    }
+
+    fn plain(spread: Histogram) -> Summary {
+        Summary { spread, scale: 1 }
+    }
+
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.spread.count
+    }
+
+    /// All values together.
+    pub fn sum(&self) -> u64 {
+        self.spread.sum / self.scale
+    }
+
+    /// The smallest value; 0 if there is none.
+    pub fn min(&self) -> u64 {
+        if self.spread.count == 0 { 0 } else { self.spread.min / self.scale }
+    }
+
+    /// The largest value; 0 if there is none.
+    pub fn max(&self) -> u64 {
+        self.spread.max / self.scale
+    }
+
+    /// The mean; 0 if there is no value.
+    pub fn average(&self) -> f64 {
+        self.spread.sum as f64 / self.scale as f64 / self.spread.count.max(1) as f64
+    }
+
+    /// The value that so large a share of all does not exceed; 0 if there is none.
+    pub fn quantile(&self, share: f64) -> u64 {
+        self.spread.quantile(share).unwrap_or(0) / self.scale
+    }
+}
+
+fn once(value: &AtomicU64) -> Histogram {
+    let mut spread = Histogram::default();
+    spread.count(value.load(Ordering::Relaxed));
+    spread
 }
 
 impl Snapshot {
@@ -70,6 +132,12 @@ impl Snapshot {
             refused: commands.limits.refused(),
             open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
             open_files_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            snapshot_errors: shared.counters.snapshot_errors.load(Ordering::Relaxed),
+            fsync_us: *shared.counters.fsync_us.lock(),
+            batch_txns: *shared.counters.batch_txns.lock(),
+            snapshot_us: *shared.counters.snapshot_us.lock(),
+            load_us: once(&shared.counters.load_us),
+            load_txns: once(&shared.counters.load_txns),
         }
     }
 
@@ -85,10 +153,17 @@ impl Snapshot {
             "connection_drop_probability" => Value::Decimal(self.throttle.drop_chance),
             "ephemerals_count" => Value::of(self.ephemerals),
             "global_sessions" => Value::of(self.sessions),
-            // Apache says -1 before the first reply; the sizes of replies are not counted here.
+            // Apache says -1 before the first reply.
             "last_client_response_size"
             | "max_client_response_size"
-            | "min_client_response_size" => Value::Whole(-1),
+            | "min_client_response_size"
+                if stats.response_bytes.count == 0 =>
+            {
+                Value::Whole(-1)
+            }
+            "last_client_response_size" => Value::of(stats.last_response_bytes),
+            "max_client_response_size" => Value::of(stats.response_bytes.max),
+            "min_client_response_size" => Value::of(stats.response_bytes.min),
             "max_file_descriptor_count" => Value::of(self.open_files_max),
             "max_latency" => Value::of(stats.latency_us_max / 1000),
             "min_latency" => Value::of(stats.latency_us_min / 1000),
@@ -112,8 +187,24 @@ impl Snapshot {
             "connection_rejected" => self.refused + self.throttle.rejected,
             "large_requests_rejected" => throttled.large_requests,
             "request_throttle_wait_count" => throttled.outstanding,
+            "response_bytes" => self.stats.response_bytes.sum,
+            "snapshot_error_count" => self.snapshot_errors,
             "sessionless_connections_expired" => throttled.no_handshake,
             _ => 0,
+        }
+    }
+
+    /// One of [`BASIC`] or [`ADVANCED`]; empty for what is not counted or does not happen here.
+    pub fn summary(&self, name: &str) -> Summary {
+        match name {
+            "dbinittime" => Summary::micros(self.load_us),
+            "fsynctime" => Summary::micros(self.fsync_us),
+            "readlatency" => Summary::micros(self.stats.reads),
+            "snapshottime" => Summary::micros(self.snapshot_us),
+            "startup_txns_loaded" => Summary::plain(self.load_txns),
+            "sync_processor_batch_size" => Summary::plain(self.batch_txns),
+            "updatelatency" => Summary::micros(self.stats.updates),
+            _ => Summary::plain(Histogram::default()),
         }
     }
 }

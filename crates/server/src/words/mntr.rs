@@ -21,12 +21,17 @@ pub fn text(snapshot: &Snapshot) -> String {
     for name in COUNTERS {
         line(name, &snapshot.counter(name).to_string());
     }
-    // No summary is counted yet: all are as with Apache before the first value.
-    for (names, percentiles) in [(BASIC, &[][..]), (ADVANCED, &["p50", "p95", "p99", "p999"])] {
+    let percentiles = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)];
+    for (names, percentiles) in [(BASIC, &[][..]), (ADVANCED, &percentiles[..])] {
         for name in names {
-            line(&format!("avg_{name}"), "0.0");
-            for statistic in ["min", "max", "cnt", "sum"].iter().chain(percentiles) {
-                line(&format!("{statistic}_{name}"), "0");
+            let summary = snapshot.summary(name);
+            line(&format!("avg_{name}"), &decimal(summary.average()));
+            line(&format!("min_{name}"), &summary.min().to_string());
+            line(&format!("max_{name}"), &summary.max().to_string());
+            line(&format!("cnt_{name}"), &summary.count().to_string());
+            line(&format!("sum_{name}"), &summary.sum().to_string());
+            for (statistic, share) in percentiles {
+                line(&format!("{statistic}_{name}"), &summary.quantile(*share).to_string());
             }
         }
     }

@@ -63,8 +63,11 @@ impl Mutation {
 #[cfg(feature = "mutations")]
 mod armed {
     use std::cell::Cell;
+    use std::sync::OnceLock;
 
     use super::Mutation;
+
+    static ARMED_EVERYWHERE: OnceLock<Mutation> = OnceLock::new();
 
     thread_local! {
         static ARMED: Cell<Option<Mutation>> = const { Cell::new(None) };
@@ -75,16 +78,21 @@ mod armed {
         ARMED.set(mutation);
     }
 
+    /// Injects this defect into all machines of this process, for good.
+    pub fn arm_everywhere(mutation: Mutation) {
+        ARMED_EVERYWHERE.get_or_init(|| mutation);
+    }
+
     /// Whether this defect is injected.
     pub(crate) fn mutated(mutation: Mutation) -> bool {
-        ARMED.get() == Some(mutation)
+        ARMED.get() == Some(mutation) || ARMED_EVERYWHERE.get() == Some(&mutation)
     }
 }
 
 #[cfg(feature = "mutations")]
-pub use armed::arm;
-#[cfg(feature = "mutations")]
 pub(crate) use armed::mutated;
+#[cfg(feature = "mutations")]
+pub use armed::{arm, arm_everywhere};
 
 /// Nothing can be injected into this build.
 ///

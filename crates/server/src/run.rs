@@ -63,6 +63,8 @@ pub fn main(config: Config) -> ExitCode {
             Note::Error(text) => error!("{text}"),
         }
     }
+    #[cfg(feature = "mutations")]
+    arm_mutation();
     match run(config) {
         Ok(code) => code,
         Err(error) => {
@@ -70,6 +72,16 @@ pub fn main(config: Config) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Injects the defect that `OXIKEEPER_MUTATION` names.
+#[cfg(feature = "mutations")]
+fn arm_mutation() {
+    use oxikeeper_node::mutation::{Mutation, arm_everywhere};
+    let Ok(name) = std::env::var("OXIKEEPER_MUTATION") else { return };
+    let named = Mutation::ALL.iter().find(|mutation| format!("{mutation:?}") == name);
+    arm_everywhere(*named.unwrap_or_else(|| panic!("{name} is no defect that can be injected")));
+    warn!("a defect is injected: {name}");
 }
 
 /// `clientPortListenBacklog` when it is not set.

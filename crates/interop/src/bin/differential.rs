@@ -3,7 +3,10 @@
 //! short and printed as a script that `--replay` repeats.
 //!
 //! `differential --requests 100000 --seed 1 [--against apache|oxikeeper] [--trials 60]
-//! [--replay FILE]`
+//! [--replay FILE] [--expect-difference]`
+//!
+//! With `--expect-difference` a server with a defect is to be told apart: the run succeeds if there
+//! is a difference, and if its short script shows it again.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,11 +44,16 @@ fn main() -> ExitCode {
     };
     let seconds = began.elapsed().as_secs_f64();
     let is_whole = report(&outcome, against, seed, seconds, file.is_some());
+    let mut is_shown = false;
     if !outcome.differences.is_empty() && file.is_none() {
-        shorten(&dir, against, &outcome, number("--trials", 60) as usize);
+        is_shown = shorten(&dir, against, &outcome, number("--trials", 60) as usize);
     }
     // What is left over is not worth a failure.
     let _ = std::fs::remove_dir_all(&dir);
+    if arguments.iter().any(|argument| argument == "--expect-difference") {
+        println!("a difference was expected, and {}", if is_shown { "shown" } else { "NOT shown" });
+        return if is_shown { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if outcome.differences.is_empty() && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -82,11 +90,13 @@ fn report(outcome: &Outcome, against: Kind, seed: u64, seconds: f64, is_replay: 
     never_sent.is_empty()
 }
 
-fn shorten(dir: &Path, against: Kind, outcome: &Outcome, trials: usize) {
+/// Prints a short script with its difference; false if that does not come again.
+fn shorten(dir: &Path, against: Kind, outcome: &Outcome, trials: usize) -> bool {
     let short = shrink(dir, against, &outcome.script, trials);
     let last = replay(&dir.join("short"), against, &short);
     let text = script::to_text(&short);
     println!("\nthe first difference again, after {} requests:", last.requests);
     println!("{}", last.differences.first().map_or("it did not come again", String::as_str));
     println!("--- script, for --replay FILE\n{text}---");
+    !last.differences.is_empty()
 }

@@ -84,6 +84,9 @@ impl Server {
                 let script = repository().join("interop/apache");
                 let mut command = Command::new(script);
                 command.arg(&config).env("APACHE_VERSION", version);
+                if self.settings.contains("admin.enableServer=true") {
+                    command.env("APACHE_ADMIN", "1");
+                }
                 command
             }
         };

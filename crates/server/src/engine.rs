@@ -133,9 +133,17 @@ impl Engine {
         }
     }
 
-    /// Looks at the Core, waiting until nobody runs it. The caller must not hold the tree's lock.
-    pub fn with_core<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
-        look(&self.machine.lock().core)
+    /// Looks at the Core, waiting until nobody runs it. The caller must not hold the tree's lock. What
+    /// others wanted done meanwhile, and left to whoever has the Core, a reactor does.
+    pub fn with_core<T>(&self, shared: &Shared, look: impl FnOnce(&Core) -> T) -> T {
+        let seen = look(&self.machine.lock().core);
+        self.leave_to_reactor(shared);
+        seen
+    }
+
+    fn leave_to_reactor(&self, shared: &Shared) {
+        self.is_unfinished.store(true, Ordering::SeqCst);
+        shared.mailboxes[0].wake();
     }
 
     /// Looks at the Core, unless somebody has it for longer than this; also tells how long the log
@@ -153,8 +161,7 @@ impl Engine {
         let writing = writing.map(|since| now.since(since));
         let seen = look(&mut machine.core, writing);
         drop(machine);
-        self.is_unfinished.store(true, Ordering::SeqCst);
-        shared.mailboxes[0].wake();
+        self.leave_to_reactor(shared);
         Some(seen)
     }
 

@@ -62,7 +62,7 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
         "wchc" => watches::by_session(&report.watched),
         "wchp" => watches::by_path(&report.watched),
         "hash" => {
-            let digests = shared.engine.with_core(|core| core.digest_log());
+            let digests = shared.engine.with_core(shared, |core| core.digest_log());
             let line = |(zxid, digest): (oxikeeper_proto::Zxid, u64)| {
                 format!("{:x}: {}\n", zxid.raw(), digest as i64)
             };

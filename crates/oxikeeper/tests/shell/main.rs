@@ -3,6 +3,7 @@
 //! Every test starts servers of its own, on free ports of the loopback and in directories that go
 //! when the test ends. Tests wait for what they need to see, with a generous deadline.
 
+mod admin;
 mod admin_port;
 mod check;
 mod crowds;

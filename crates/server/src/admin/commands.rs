@@ -218,8 +218,8 @@ async fn hash(state: &State) -> Fields {
     let digests = state.look_at_core(|core, _| core.digest_log()).await?;
     let entry = |(zxid, digest): &(Zxid, u64)| {
         Json::object([
-            ("zxid", Json::text(format!("{:x}", zxid.to_wire()))),
-            ("digest", Json::text(format!("{digest:x}"))),
+            ("zxid", Json::Int(zxid.to_wire())),
+            ("digest", Json::Int(*digest as i64)),
             ("digest_version", Json::Int(DIGEST_VERSION)),
         ])
     };

@@ -69,7 +69,7 @@ pub fn details(report: &FrontReport, clock: Clock) -> String {
 pub fn dump(report: &FrontReport, commands: &Commands, shared: &Shared) -> String {
     let clock = commands.clock;
     let mut sessions: BTreeMap<Now, Vec<String>> = BTreeMap::new();
-    for (when, session) in shared.engine.with_core(|core| core.session_expiries()) {
+    for (when, session) in shared.engine.with_core(shared, |core| core.session_expiries()) {
         sessions.entry(when).or_default().push(format!("\t{session}\n"));
     }
     let mut text = "SessionTracker dump:\nSession ".to_owned();

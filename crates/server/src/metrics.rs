@@ -115,7 +115,7 @@ impl Snapshot {
     pub fn gather(report: &FrontReport, commands: &Commands, shared: &Shared) -> Snapshot {
         let (sessions, throttle) = shared
             .engine
-            .with_core(|core| (core.session_count(), core.connection_throttle_stats()));
+            .with_core(shared, |core| (core.session_count(), core.connection_throttle_stats()));
         let tree = shared.tree.read();
         Snapshot {
             stats: report.stats,

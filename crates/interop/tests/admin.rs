@@ -119,14 +119,15 @@ fn start(kind: Kind, dir: &Path) -> Started {
     let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let settings = format!(
         "admin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort={}\n\
-         maxClientCnxns=77\nminSessionTimeout=5000",
+         maxClientCnxns=77\nminSessionTimeout=5000\nmaxSessionTimeout=120000",
         admin.port()
     );
     let server = Server::start(kind, dir, &settings);
     // How often it was asked whether it serves is chance.
     server.word("srst").expect("an answer");
+    // They send nothing more, and the other server may take its time to start.
     let mut clients: Vec<RawClient> =
-        (0..2).map(|_| RawClient::connect(server.address(), 20_000).expect("it serves")).collect();
+        (0..2).map(|_| RawClient::connect(server.address(), 120_000).expect("it serves")).collect();
     create(&mut clients[0], "/app", 0);
     create(&mut clients[0], "/app/eph", 1);
     for _ in 0..300 {

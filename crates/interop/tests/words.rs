@@ -8,7 +8,7 @@ use oxikeeper_interop::server::{Kind, Server};
 use oxikeeper_proto::request::{CreateRequest, SetDataRequest, WatchableRequest};
 use oxikeeper_proto::{AclEntry, OpCode};
 
-const SETTINGS: &str = "4lw.commands.whitelist=*\nmaxClientCnxns=77\nminSessionTimeout=5000\n";
+const SETTINGS: &str = "4lw.commands.whitelist=*\nmaxClientCnxns=77\nminSessionTimeout=5000\nmaxSessionTimeout=120000\n";
 
 /// What two servers may say differently, as `(word, beginning of the line, reason)`: the rest of such
 /// a line is not compared.
@@ -38,7 +38,7 @@ fn start(kind: Kind, dir: &Path) -> (Server, Vec<RawClient>) {
     // How often it was asked whether it serves is chance.
     server.word("srst").expect("an answer");
     let mut clients: Vec<RawClient> =
-        (0..2).map(|_| RawClient::connect(server.address(), 20_000).expect("it serves")).collect();
+        (0..2).map(|_| RawClient::connect(server.address(), 120_000).expect("it serves")).collect();
     create(&mut clients[0], "/app", 0);
     create(&mut clients[0], "/app/eph", 1);
     for _ in 0..300 {

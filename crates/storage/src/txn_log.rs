@@ -4,7 +4,7 @@
 //! has returned may anybody be told of them.
 //!
 //! A file is never appended to after a restart: the first batch begins a new one. The next file is
-//! prepared while this one is written ([`crate::log_ahead`]): full of zeros, so that a sync need
+//! prepared while this one is written ([`LogPreparer`](crate::LogPreparer)): full of zeros, so that a sync need
 //! not also write the file's new length and extents. As soon as it is ready, a file that was not
 //! prepared gives way to it, and so does one that is used up and long enough.
 

@@ -102,7 +102,7 @@ impl Comparison {
     /// Reads and writes for a while, so that a just-in-time compiler has done its work.
     ///
     /// # Errors
-    /// As [`oxikeeper_bench::run`].
+    /// As [`oxikeeper_bench::run()`].
     pub fn warm_up(&self, server: &Server) -> Result<(), BenchError> {
         if self.warm_up_s == 0.0 {
             return Ok(());

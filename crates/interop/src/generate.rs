@@ -97,15 +97,15 @@ impl Generator {
             960..=979 => self.quota(),
             980..=989 => self.undecodable(),
             990..=992 => self.absurd(),
-            993 if self.random.one_in(2) => self.delete_container(),
-            993 => {
+            993 => self.delete_container(),
+            994 => {
                 let mut sent = self.plain(OpCode::CreateSession, "createSession", |out| {
                     600_000_i32.encode(out);
                 });
                 (sent.alone, sent.ends) = (true, true);
                 sent
             }
-            994..=995 => self.sasl(),
+            995 => self.sasl(),
             996..=997 => self.plain(OpCode::Check, "check alone", |out| {
                 PathVersionRequest { path: Some("/x".into()), version: -1 }.encode(out);
             }),

@@ -98,6 +98,16 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// A server of an ensemble: its `myid`, 0 to 254 in practice. Signed 64-bit on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct ServerId(pub i64);
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// A request's number as chosen by the client. Never validated: any value is legal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Xid(pub i32);

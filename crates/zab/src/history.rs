@@ -1,0 +1,126 @@
+//! What this server has logged, as far as agreement has to remember it: the last committed
+//! transactions, for learners that rejoin, and those that are logged but not known committed.
+//!
+//! Zxids go up without a gap inside an epoch. `last_logged` is what this server votes with;
+//! [`durable`](History::durable) is what it may acknowledge.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use oxikeeper_proto::Zxid;
+
+/// A transaction as it travels and as it is logged: header, record, digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its place; the same as in the payload's header.
+    pub zxid: Zxid,
+    /// The bytes of a PROPOSAL's data, quorum-protocol 5.2.
+    pub payload: Bytes,
+}
+
+/// The end of the history. See the module's head.
+#[derive(Clone, Debug)]
+pub struct History {
+    limit: usize,
+    committed: VecDeque<Proposal>,
+    logged: VecDeque<Proposal>,
+    last_committed: Zxid,
+    durable: Zxid,
+}
+
+impl History {
+    /// A history of which everything is on disk: its last zxid, and the last transactions up to it,
+    /// contiguous, oldest first. All of it counts as committed until a leader says otherwise.
+    pub fn new(limit: usize, last: Zxid, tail: Vec<Proposal>) -> History {
+        let mut history = History {
+            limit: limit.max(1),
+            committed: tail.into(),
+            logged: VecDeque::new(),
+            last_committed: last,
+            durable: last,
+        };
+        if let Some(newest) = history.committed.back() {
+            assert!(newest.zxid <= last, "the tail ends at {}, the history at {last}", newest.zxid);
+        }
+        history.shorten();
+        history
+    }
+
+    /// The last transaction committed here, or the `e.0` of an established epoch.
+    pub fn last_committed(&self) -> Zxid {
+        self.last_committed
+    }
+
+    /// The last transaction given to the log, or `last_committed` if none is newer.
+    pub fn last_logged(&self) -> Zxid {
+        self.logged.back().map_or(self.last_committed, |proposal| proposal.zxid)
+    }
+
+    /// The log is on disk up to here.
+    pub fn durable(&self) -> Zxid {
+        self.durable
+    }
+
+    /// The transactions kept of those committed, oldest first.
+    pub fn committed(&self) -> impl DoubleEndedIterator<Item = &Proposal> {
+        self.committed.iter()
+    }
+
+    /// First and last zxid of [`committed`](Self::committed); `last_committed` twice if it is empty.
+    pub fn committed_bounds(&self) -> (Zxid, Zxid) {
+        match (self.committed.front(), self.committed.back()) {
+            (Some(first), Some(last)) => (first.zxid, last.zxid),
+            _ => (self.last_committed, self.last_committed),
+        }
+    }
+
+    /// The transactions logged and not known committed, oldest first.
+    pub fn logged(&self) -> impl DoubleEndedIterator<Item = &Proposal> {
+        self.logged.iter()
+    }
+
+    /// Notes a transaction that goes to the log now.
+    ///
+    /// # Panics
+    /// If it leaves a gap: that is never written.
+    pub fn push(&mut self, proposal: Proposal) {
+        let last = self.last_logged();
+        assert!(proposal.zxid.follows(last), "{} after {last}", proposal.zxid);
+        self.logged.push_back(proposal);
+    }
+
+    /// Notes that the log is on disk up to `zxid`.
+    pub fn set_durable(&mut self, zxid: Zxid) {
+        self.durable = self.durable.max(zxid);
+    }
+
+    /// Commits everything logged up to `zxid`.
+    pub fn commit_to(&mut self, zxid: Zxid) {
+        while let Some(proposal) = self.logged.pop_front_if(|proposal| proposal.zxid <= zxid) {
+            assert!(proposal.zxid > self.last_committed, "commits go up");
+            self.last_committed = proposal.zxid;
+            self.committed.push_back(proposal);
+        }
+        self.shorten();
+    }
+
+    /// The established leader's history ends at `e.0`, which stands for no transaction.
+    pub fn begin_epoch(&mut self, epoch: u32) {
+        let start = Zxid::from_parts(epoch, 0);
+        assert!(self.logged.is_empty(), "an epoch begins with everything committed");
+        assert!(start >= self.last_committed, "{start} after {}", self.last_committed);
+        self.last_committed = start;
+        self.durable = self.durable.max(start);
+    }
+
+    /// Forgets everything for another history, read anew from the disk or received as a snapshot.
+    pub fn reset(&mut self, last: Zxid, tail: Vec<Proposal>) {
+        *self = History::new(self.limit, last, tail);
+    }
+
+    fn shorten(&mut self) {
+        while self.committed.len() > self.limit {
+            self.committed.pop_front();
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Agreement as Apache ZooKeeper does it: who leads, what the history is, and in which order
+//! transactions are committed. One [`Peer`](io) per server.
+//!
+//! Pure: no clock, socket, file, thread or randomness. Time, messages and the completions of the
+//! disk are inputs ([`io::Input`]); what is to be sent, written and applied are outputs
+//! ([`io::Output`]). What a transaction means is not known here: a payload is a header and opaque
+//! bytes. Source: quorum-protocol reference.
+
+pub mod config;
+pub mod history;
+pub mod io;
+pub mod mutation;

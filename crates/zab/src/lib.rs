@@ -7,6 +7,7 @@
 //! bytes. Source: quorum-protocol reference.
 
 pub mod config;
+pub mod context;
 pub mod history;
 pub mod io;
 pub mod mutation;

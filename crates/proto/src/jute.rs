@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use crate::id::{SessionId, Zxid};
+use crate::id::{ServerId, SessionId, Zxid};
 
 /// Why bytes are not the record they should be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -36,6 +36,16 @@ pub enum DecodeError {
         what: &'static str,
         /// The value found.
         value: i64,
+    },
+    /// A length above what a field may have.
+    #[error("{what} of {length} bytes, at most {max} are taken")]
+    TooLong {
+        /// Which field.
+        what: &'static str,
+        /// The length found.
+        length: i64,
+        /// The limit.
+        max: usize,
     },
 }
 
@@ -166,6 +176,18 @@ impl<'a> Decode<'a> for SessionId {
 }
 
 impl Encode for SessionId {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl<'a> Decode<'a> for ServerId {
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        reader.get().map(ServerId)
+    }
+}
+
+impl Encode for ServerId {
     fn encode(&self, out: &mut Vec<u8>) {
         self.0.encode(out);
     }

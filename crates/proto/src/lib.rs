@@ -1,5 +1,6 @@
 //! The words of ZooKeeper and their bytes: ids, paths, ACLs, stats, operations, error codes, and
-//! every record of the client port and of the transaction log.
+//! every record of the client port, of the transaction log, and of
+//! the ports between servers.
 //!
 //! Pure: no clock, socket, file, thread or randomness. A record is written once, with
 //! [`record!`](crate::jute); encoding and decoding both follow from its field order.

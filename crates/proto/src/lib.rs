@@ -1,6 +1,6 @@
 //! The words of ZooKeeper and their bytes: ids, paths, ACLs, stats, operations, error codes, and
-//! every record of the client port, of the transaction log, and of
-//! the ports between servers.
+//! every record of the client port, of the transaction log, of snapshots, and of the ports between
+//! servers.
 //!
 //! Pure: no clock, socket, file, thread or randomness. A record is written once, with
 //! [`record!`](crate::jute); encoding and decoding both follow from its field order.
@@ -18,6 +18,7 @@ pub mod quorum;
 pub mod replay;
 pub mod reply;
 pub mod request;
+pub mod snapshot;
 pub mod stat;
 pub mod time;
 pub mod txn;

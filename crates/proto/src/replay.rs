@@ -7,12 +7,8 @@ use crate::id::{SessionId, Zxid};
 use crate::stat::StatPersisted;
 use crate::txn::{Txn, TxnDigest, TxnHeader};
 
-/// Takes what recovery reads, in its order.
-pub trait ReplayTarget {
-    /// A snapshot begins: start from nothing, whatever an earlier attempt has left.
-    fn begin_snapshot(&mut self, zxid: Zxid);
-    /// There is no snapshot: start from the empty tree.
-    fn begin_empty(&mut self);
+/// Takes the sections of a snapshot, from a file or from a leader, as they are read.
+pub trait SnapshotSink {
     /// A session with its timeout in milliseconds.
     fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault>;
     /// An ACL and its number.
@@ -25,6 +21,15 @@ pub trait ReplayTarget {
         acl_id: i64,
         stat: &StatPersisted,
     ) -> Result<(), ReplayFault>;
+}
+
+/// Takes what recovery reads, in its order: a snapshot's sections come between
+/// [`begin_snapshot`](Self::begin_snapshot) and [`end_snapshot`](Self::end_snapshot).
+pub trait ReplayTarget: SnapshotSink {
+    /// A snapshot begins: start from nothing, whatever an earlier attempt has left.
+    fn begin_snapshot(&mut self, zxid: Zxid);
+    /// There is no snapshot: start from the empty tree.
+    fn begin_empty(&mut self);
     /// The snapshot is complete and its seals are right. A fault makes the next older one be tried.
     fn end_snapshot(&mut self, zxid: Zxid, digest: Option<(Zxid, u64)>) -> Result<(), ReplayFault>;
     /// The next transaction.
@@ -36,6 +41,28 @@ pub trait ReplayTarget {
     ) -> Result<(), ReplayFault>;
     /// All is read. A fault makes the next older snapshot be tried.
     fn finish(&mut self) -> Result<(), ReplayFault>;
+}
+
+/// Takes nothing: to verify a snapshot's form.
+#[derive(Debug)]
+pub struct Discard;
+
+impl SnapshotSink for Discard {
+    fn session(&mut self, _: SessionId, _: i32) -> Result<(), ReplayFault> {
+        Ok(())
+    }
+    fn acl(&mut self, _: i64, _: Vec<Acl>) -> Result<(), ReplayFault> {
+        Ok(())
+    }
+    fn node(
+        &mut self,
+        _: &str,
+        _: Option<&[u8]>,
+        _: i64,
+        _: &StatPersisted,
+    ) -> Result<(), ReplayFault> {
+        Ok(())
+    }
 }
 
 /// Why the target did not take something.

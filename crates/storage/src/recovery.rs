@@ -8,16 +8,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use oxikeeper_proto::Zxid;
 use oxikeeper_proto::replay::{ReplayFault, ReplayTarget};
-use oxikeeper_proto::stat::StatPersisted;
-use oxikeeper_proto::{Acl, SessionId, Zxid};
 
 use crate::dirs::Dirs;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
 use crate::file_name;
 use crate::log_reader::{Damage, LogEnd, LogReader};
-use crate::snapshot_reader::{self, SnapshotFault, SnapshotSink};
+use crate::snapshot_reader::{self, SnapshotFault};
 use crate::txn_log::UNSYNCED_BYTES_MAX;
 
 /// How to recover.
@@ -220,7 +219,7 @@ fn recover_from<D: Disk>(
     findings: &mut Vec<Finding>,
 ) -> Result<Replayed, Obstacle> {
     target.begin_snapshot(zxid);
-    let trailer = match snapshot_reader::read(disk, path, &mut Forward(target)) {
+    let trailer = match snapshot_reader::read(disk, path, target) {
         Ok(trailer) => trailer,
         Err(SnapshotFault::Io(source)) if source.kind() == std::io::ErrorKind::PermissionDenied => {
             let path = path.to_owned();
@@ -252,26 +251,6 @@ impl Replayed {
         let Replayed { last: last_zxid, count: replayed, logs } = self;
         let fresh = snapshot.is_none() && logs.is_empty() && findings.is_empty();
         Recovered { last_zxid, snapshot, replayed, logs, fresh, findings }
-    }
-}
-
-struct Forward<'t>(&'t mut dyn ReplayTarget);
-
-impl SnapshotSink for Forward<'_> {
-    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault> {
-        self.0.session(id, timeout_ms)
-    }
-    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), ReplayFault> {
-        self.0.acl(id, acl)
-    }
-    fn node(
-        &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl_id: i64,
-        stat: &StatPersisted,
-    ) -> Result<(), ReplayFault> {
-        self.0.node(path, data, acl_id, stat)
     }
 }
 

@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use oxikeeper_proto::replay::ReplayFault;
-use oxikeeper_proto::stat::StatPersisted;
-use oxikeeper_proto::{Acl, Decode, DecodeError, Reader, SessionId, Zxid};
+pub use oxikeeper_proto::replay::{Discard, SnapshotSink};
+use oxikeeper_proto::snapshot::{SnapshotError, SnapshotParser};
+use oxikeeper_proto::{Decode, DecodeError, Reader, Zxid};
 use simd_adler32::Adler32;
 use thiserror::Error;
 
@@ -35,40 +36,12 @@ impl From<DecodeError> for SnapshotFault {
     }
 }
 
-/// Takes the sections of a snapshot as they are read.
-pub trait SnapshotSink {
-    /// A session with its timeout in milliseconds.
-    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault>;
-    /// An ACL and its number.
-    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), ReplayFault>;
-    /// A node; the root's path is empty.
-    fn node(
-        &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl_id: i64,
-        stat: &StatPersisted,
-    ) -> Result<(), ReplayFault>;
-}
-
-/// Takes nothing: to verify a file.
-pub struct Discard;
-
-impl SnapshotSink for Discard {
-    fn session(&mut self, _: SessionId, _: i32) -> Result<(), ReplayFault> {
-        Ok(())
-    }
-    fn acl(&mut self, _: i64, _: Vec<Acl>) -> Result<(), ReplayFault> {
-        Ok(())
-    }
-    fn node(
-        &mut self,
-        _: &str,
-        _: Option<&[u8]>,
-        _: i64,
-        _: &StatPersisted,
-    ) -> Result<(), ReplayFault> {
-        Ok(())
+impl From<SnapshotError> for SnapshotFault {
+    fn from(error: SnapshotError) -> SnapshotFault {
+        match error {
+            SnapshotError::Content(fault) => SnapshotFault::Content(fault),
+            error => SnapshotFault::Damaged(error.to_string()),
+        }
     }
 }
 
@@ -85,7 +58,7 @@ pub struct Trailer {
 const MAGIC: i32 = 0x5A4B_534E;
 /// A string or buffer may be this long; it is read piece by piece, so a wrong length costs nothing.
 const FIELD_BYTES_MAX: usize = 1 << 30;
-const PIECE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
 const SEAL_BYTES: usize = 13;
 /// More than any trailer has.
 const TRAILER_BYTES_MAX: usize = 1024;
@@ -105,9 +78,9 @@ pub fn read<D: Disk>(
     let (_, compression) = file_name::parse_snapshot(name)
         .ok_or_else(|| SnapshotFault::Damaged(format!("{name} is not the name of a snapshot")))?;
     let stream = snapshot_stream::open(disk.open(path)?, compression)?;
-    let mut sections = Sections { stream, adler: Adler32::new(), field: Vec::new() };
-    sections.head(sink)?;
-    sections.nodes(sink)?;
+    let mut sections = Sections { stream, adler: Adler32::new() };
+    sections.head()?;
+    let mut sections = sections.records(sink)?;
     sections.seal()?;
     sections.trailer()
 }
@@ -116,50 +89,45 @@ pub fn read<D: Disk>(
 struct Sections {
     stream: Box<dyn Read>,
     adler: Adler32,
-    field: Vec<u8>,
 }
 
 impl Sections {
-    fn head(&mut self, sink: &mut dyn SnapshotSink) -> Result<(), SnapshotFault> {
-        if self.int()? != MAGIC {
+    fn head(&mut self) -> Result<(), SnapshotFault> {
+        if i32::from_be_bytes(self.fixed()?) != MAGIC {
             return Err(damaged("it does not begin with ZKSN"));
         }
         // Version and dbid may hold anything.
-        self.fixed::<12>()?;
-        for _ in 0..self.int()? {
-            let (id, timeout_ms) = (SessionId(self.long()?), self.int()?);
-            sink.session(id, timeout_ms)?;
-        }
-        for _ in 0..self.int()? {
-            let id = self.long()?;
-            let mut acl = Vec::new();
-            for _ in 0..self.int()? {
-                let perms = self.int()?;
-                let scheme = self.string()?;
-                let id = self.string()?;
-                acl.push(Acl { perms, id: oxikeeper_proto::Id { scheme, id } });
-            }
-            sink.acl(id, acl)?;
-        }
-        Ok(())
+        self.fixed::<12>().map(|_| ())
     }
 
-    fn nodes(&mut self, sink: &mut dyn SnapshotSink) -> Result<(), SnapshotFault> {
-        let mut path_bytes = Vec::new();
-        let mut data = Vec::new();
-        loop {
-            if !self.field_into(&mut path_bytes)? {
-                return Err(damaged("a node without a path"));
+    /// Sessions, ACLs and nodes. What was read beyond them stands at the front of the stream again.
+    fn records(mut self, sink: &mut dyn SnapshotSink) -> Result<Sections, SnapshotFault> {
+        let mut parser = SnapshotParser::new(FIELD_BYTES_MAX);
+        let mut buffer = Vec::new();
+        let mut at = 0;
+        while !parser.is_done() {
+            while buffer.len() - at < parser.bytes_wanted() {
+                buffer.drain(..at);
+                at = 0;
+                self.read_piece(&mut buffer)?;
             }
-            if path_bytes == b"/" {
-                return Ok(());
-            }
-            let path = String::from_utf8_lossy(&path_bytes);
-            let has_data = self.field_into(&mut data)?;
-            let acl_id = self.long()?;
-            let stat: StatPersisted = decode(&self.fixed::<60>()?)?;
-            sink.node(&path, has_data.then_some(&data[..]), acl_id, &stat)?;
+            let taken = parser.parse(&buffer[at..], sink)?;
+            self.adler.write(&buffer[at..at + taken]);
+            at += taken;
         }
+        let rest = io::Cursor::new(buffer.split_off(at));
+        Ok(Sections { stream: Box::new(rest.chain(self.stream)), ..self })
+    }
+
+    fn read_piece(&mut self, buffer: &mut Vec<u8>) -> Result<(), SnapshotFault> {
+        let from = buffer.len();
+        buffer.resize(from + PIECE_BYTES, 0);
+        let count = self.stream.read(&mut buffer[from..])?;
+        buffer.truncate(from + count);
+        if count == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(())
     }
 
     /// Compares a seal with the checksum of everything before it.
@@ -195,48 +163,11 @@ impl Sections {
         Ok(trailer)
     }
 
-    fn int(&mut self) -> Result<i32, SnapshotFault> {
-        self.fixed().map(i32::from_be_bytes)
-    }
-
-    fn long(&mut self) -> Result<i64, SnapshotFault> {
-        self.fixed().map(i64::from_be_bytes)
-    }
-
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], SnapshotFault> {
         let mut bytes = [0; N];
         self.stream.read_exact(&mut bytes)?;
         self.adler.write(&bytes);
         Ok(bytes)
-    }
-
-    fn string(&mut self) -> Result<String, SnapshotFault> {
-        let mut bytes = std::mem::take(&mut self.field);
-        let is_some = self.field_into(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        self.field = bytes;
-        if is_some { Ok(text) } else { Err(damaged("an identity without a name")) }
-    }
-
-    /// Reads a buffer or string; false if it is null.
-    fn field_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool, SnapshotFault> {
-        bytes.clear();
-        let length = self.int()?;
-        if length == -1 {
-            return Ok(false);
-        }
-        let mut left = usize::try_from(length)
-            .ok()
-            .filter(|&length| length <= FIELD_BYTES_MAX)
-            .ok_or_else(|| damaged(&format!("a field of the impossible length {length}")))?;
-        while left > 0 {
-            let from = bytes.len();
-            bytes.resize(from + left.min(PIECE_BYTES), 0);
-            self.stream.read_exact(&mut bytes[from..])?;
-            left -= bytes.len() - from;
-        }
-        self.adler.write(bytes);
-        Ok(true)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A tree from files: a snapshot, then the transactions logged behind it.
 
-use oxikeeper_proto::replay::{ReplayFault, ReplayTarget};
+use oxikeeper_proto::replay::{ReplayFault, ReplayTarget, SnapshotSink};
 use oxikeeper_proto::stat::StatPersisted;
 use oxikeeper_proto::{Acl, SessionId, Txn, TxnDigest, TxnHeader, Zxid};
 
@@ -66,16 +66,7 @@ impl From<LoadError> for ReplayFault {
     }
 }
 
-impl ReplayTarget for Restore {
-    fn begin_snapshot(&mut self, _zxid: Zxid) {
-        *self = Restore::new(self.options);
-        self.loader = Some(TreeLoader::new(self.options));
-    }
-
-    fn begin_empty(&mut self) {
-        *self = Restore::new(self.options);
-    }
-
+impl SnapshotSink for Restore {
     fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault> {
         self.loader().session(id, timeout_ms);
         Ok(())
@@ -94,6 +85,17 @@ impl ReplayTarget for Restore {
         stat: &StatPersisted,
     ) -> Result<(), ReplayFault> {
         Ok(self.loader().node(path, data, acl_id, stat)?)
+    }
+}
+
+impl ReplayTarget for Restore {
+    fn begin_snapshot(&mut self, _zxid: Zxid) {
+        *self = Restore::new(self.options);
+        self.loader = Some(TreeLoader::new(self.options));
+    }
+
+    fn begin_empty(&mut self) {
+        *self = Restore::new(self.options);
     }
 
     fn end_snapshot(&mut self, zxid: Zxid, digest: Option<(Zxid, u64)>) -> Result<(), ReplayFault> {

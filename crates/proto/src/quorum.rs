@@ -8,12 +8,14 @@ pub mod initial_message;
 pub mod notification;
 pub mod packet;
 pub mod payload;
+pub mod stream;
 
 pub use crate::id::ServerId;
 pub use initial_message::InitialMessage;
 pub use notification::{Notification, ServerState};
 pub use packet::{PacketKind, QuorumPacket};
 pub use payload::{ForwardedRequest, LearnerInfo};
+pub use stream::{ElectionItem, ElectionStream, QuorumStream, SnapshotSender, StreamError};
 
 /// Limits of what a peer may send.
 pub mod limits {

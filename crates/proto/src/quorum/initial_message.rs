@@ -4,6 +4,9 @@
 //! Source: quorum-protocol reference, 1.2; Apache's `QuorumCnxManager.InitialMessage`.
 
 use std::net::IpAddr;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 use super::limits::ADDRESS_BYTES_MAX;
 use crate::id::ServerId;
@@ -156,17 +159,29 @@ fn addresses(text: &str) -> Result<Vec<HostPort>, DecodeError> {
     };
     text.split('|')
         .zip(0i64..)
-        .map(|(address, number)| host_port(address).ok_or_else(|| undefined(number)))
+        .map(|(address, number)| address.parse().map_err(|_: NotHostPort| undefined(number)))
         .collect()
 }
 
-fn host_port(text: &str) -> Option<HostPort> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => rest.split_once("]:")?,
-        None => text.split_once(':')?,
-    };
-    let port = port.parse().ok()?;
-    Some(host).filter(|host| !host.is_empty()).map(|host| HostPort { host: host.to_owned(), port })
+/// What does not read `host:port`, or `[address]:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is not host:port")]
+pub struct NotHostPort(String);
+
+impl FromStr for HostPort {
+    type Err = NotHostPort;
+
+    fn from_str(text: &str) -> Result<HostPort, NotHostPort> {
+        let parts = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once("]:"),
+            None => text.split_once(':'),
+        };
+        let parts = parts.filter(|(host, _)| !host.is_empty());
+        let address = parts.and_then(|(host, port)| {
+            Some(HostPort { host: host.to_owned(), port: port.parse().ok()? })
+        });
+        address.ok_or_else(|| NotHostPort(text.to_owned()))
+    }
 }
 
 fn is_wildcard(host: &str) -> bool {

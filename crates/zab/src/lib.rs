@@ -11,3 +11,4 @@ pub mod context;
 pub mod history;
 pub mod io;
 pub mod mutation;
+pub mod verifier;

@@ -6,11 +6,12 @@ use oxikeeper_proto::Zxid;
 use oxikeeper_proto::replay::ReplayTarget;
 
 use crate::dirs::Dirs;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::error::{At, StorageError};
 use crate::file_name;
 use crate::log_reader::{LogEnd, LogReader};
 use crate::recovery::{RecoverOptions, free_name, list, recover};
+use crate::truncate::copy;
 
 /// One log file, read to its end.
 #[derive(Clone, Debug)]
@@ -116,28 +117,4 @@ pub fn cut<D: Disk>(
 
 fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
-}
-
-/// Copies the first `bytes` of a file to a new one, and makes them durable.
-fn copy<D: Disk>(
-    disk: &D,
-    file: &D::File,
-    bytes: u64,
-    from: &Path,
-    to: &Path,
-) -> Result<(), StorageError> {
-    const PIECE_BYTES: u64 = 1 << 20;
-    let copy = disk.create(to).at("create", to)?;
-    let mut buffer = vec![0; PIECE_BYTES as usize];
-    let mut done = 0;
-    while done < bytes {
-        let piece = &mut buffer[..(bytes - done).min(PIECE_BYTES) as usize];
-        let count = file.read_at(done, piece).at("read", from)?;
-        if count == 0 {
-            break;
-        }
-        copy.write_at(done, &piece[..count]).at("write", to)?;
-        done += count as u64;
-    }
-    copy.sync().at("sync", to)
 }

@@ -8,6 +8,8 @@ use crate::snapshot_writer::Compression;
 pub(crate) const TEMPORARY: &str = "tmp.";
 /// The log file prepared ahead.
 pub(crate) const PREPARED_LOG: &str = "tmp.log.next";
+/// Before the zxid of a snapshot that is being installed.
+const INSTALLING: &str = "tmp.install.";
 /// Before the name of a file set aside.
 pub(crate) const SET_ASIDE: &str = "damaged.";
 
@@ -36,6 +38,16 @@ pub(crate) fn parse_snapshot(name: &str) -> Option<(Zxid, Compression)> {
         }
     }
     Some((parse_hex(rest)?, Compression::None))
+}
+
+/// What says that the installation of a received snapshot has begun and not ended.
+pub(crate) fn install_marker(zxid: Zxid) -> String {
+    format!("{INSTALLING}{:x}", zxid.raw())
+}
+
+/// The zxid of such a marker.
+pub(crate) fn parse_install_marker(name: &str) -> Option<Zxid> {
+    parse_hex(name.strip_prefix(INSTALLING)?)
 }
 
 fn parse_hex(hex: &str) -> Option<Zxid> {

@@ -23,6 +23,8 @@ pub struct Record<'r> {
     pub txn: Txn<'r>,
     /// Digest of the tree after it, if the writer knew it.
     pub digest: Option<TxnDigest>,
+    /// All of it as it lies in the file: what a PROPOSAL carries.
+    pub payload: &'r [u8],
 }
 
 /// Where the records of a file end, and why.
@@ -136,7 +138,7 @@ impl<F: DiskFile> LogReader<F> {
             Ok((header, txn, digest)) => {
                 self.last = Some(self.last.unwrap_or_default().max(header.zxid));
                 self.position = position + (PREFIX_BYTES + len + 1) as u64;
-                Ok(Some(Record { position, header, txn, digest }))
+                Ok(Some(Record { position, header, txn, digest, payload }))
             }
             Err(error) => {
                 let what = format!("a record with a sound checksum that cannot be read: {error}");

@@ -5,16 +5,20 @@
 //! log; what a crash cannot explain is refused, with the place and the way out.
 //! Source: storage-format reference, 2.5, 3 and 4.
 
+mod reach;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::replay::{ReplayFault, ReplayTarget};
 
+pub(crate) use self::reach::reach;
 use crate::dirs::Dirs;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
 use crate::file_name;
+use crate::install;
 use crate::log_reader::{Damage, LogEnd, LogReader};
 use crate::snapshot_reader::{self, SnapshotFault};
 use crate::txn_log::UNSYNCED_BYTES_MAX;
@@ -261,6 +265,8 @@ struct Replay<'r, D: Disk> {
     options: &'r RecoverOptions,
     /// The snapshot's zxid: records up to it are passed over.
     base: Zxid,
+    /// Nothing later is replayed.
+    until: Option<Zxid>,
     replayed: Replayed,
     /// The last record seen in the files, passed over or not.
     seen: Option<Zxid>,
@@ -271,7 +277,7 @@ struct Replay<'r, D: Disk> {
 impl<'r, D: Disk> Replay<'r, D> {
     fn new(disk: &'r D, dirs: &'r Dirs, options: &'r RecoverOptions, base: Zxid) -> Replay<'r, D> {
         let replayed = Replayed { last: base, count: 0, logs: Vec::new() };
-        Replay { disk, dirs, options, base, replayed, seen: None, torn: None }
+        Replay { disk, dirs, options, base, until: None, replayed, seen: None, torn: None }
     }
 
     fn run(
@@ -280,7 +286,9 @@ impl<'r, D: Disk> Replay<'r, D> {
         target: &mut dyn ReplayTarget,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Obstacle> {
-        for (index, (_, path)) in logs.iter().enumerate() {
+        let is_wanted = |first: Zxid| self.until.is_none_or(|until| first <= until);
+        let count = logs.iter().filter(|(first, _)| is_wanted(*first)).count();
+        for (index, (_, path)) in logs[..count].iter().enumerate() {
             self.file(path, index + 1 == logs.len(), target, findings)?;
         }
         if let Some(damage) = self.torn.take() {
@@ -304,6 +312,9 @@ impl<'r, D: Disk> Replay<'r, D> {
                 && zxid <= seen
             {
                 return Err(regress(self.dirs, path, record.position, zxid, seen).into());
+            }
+            if self.until.is_some_and(|until| zxid > until) {
+                return Ok(());
             }
             if zxid > self.base {
                 self.require_next(zxid, path, record.position)?;
@@ -383,6 +394,7 @@ pub fn clean_up<D: Disk>(disk: &D, dirs: &Dirs, recovered: &Recovered) -> Result
             disk.rename(path, &aside).at("rename", path)?;
         }
     }
+    install::finish_interrupted(disk, dirs, recovered)?;
     for dir in [dirs.data(), dirs.log()] {
         for name in disk.list(dir).at("list", dir)? {
             if name.starts_with(file_name::TEMPORARY) {

@@ -11,6 +11,8 @@ use crate::dirs::Dirs;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
 use crate::file_name;
+use crate::install::{InstallMutation, install};
+use crate::recovery::RecoverOptions;
 use crate::snapshot_reader::{self, Discard};
 use crate::snapshot_stream::Compressor;
 
@@ -98,7 +100,7 @@ impl<F: DiskFile> Write for Sink<F> {
 /// See the module's head.
 pub struct SnapshotWriter<'d, D: Disk> {
     disk: &'d D,
-    dir: PathBuf,
+    dirs: Dirs,
     temporary: PathBuf,
     path: PathBuf,
     zxid: Zxid,
@@ -128,7 +130,7 @@ impl<'d, D: Disk> SnapshotWriter<'d, D> {
         zxid: Zxid,
         compression: Compression,
     ) -> Result<SnapshotWriter<'d, D>, StorageError> {
-        let dir = dirs.data().to_owned();
+        let (dir, dirs) = (dirs.data(), dirs.clone());
         let name = file_name::snapshot(zxid, compression);
         let temporary = dir.join(format!("{}{name}", file_name::TEMPORARY));
         let file = disk.create(&temporary).at("create", &temporary)?;
@@ -136,7 +138,7 @@ impl<'d, D: Disk> SnapshotWriter<'d, D> {
         let stream = Compressor::new(sink, compression).at("write", &temporary)?;
         let path = dir.join(name);
         let adler = Adler32::new();
-        Ok(SnapshotWriter { disk, dir, temporary, path, zxid, stream, adler, mutation: None })
+        Ok(SnapshotWriter { disk, dirs, temporary, path, zxid, stream, adler, mutation: None })
     }
 
     /// Injects a defect. For tests alone.
@@ -161,6 +163,55 @@ impl<'d, D: Disk> SnapshotWriter<'d, D> {
     /// What the disk says, or that the file does not read back. The temporary file stays behind and
     /// is removed at the next start.
     pub fn finish(mut self, digest: Option<u64>) -> Result<SnapshotFile, StorageError> {
+        self.seal_all(digest)?;
+        let SnapshotWriter { disk, dirs, temporary, path, stream, mutation, .. } = self;
+        let bytes = complete(disk, &temporary, stream, mutation)?;
+        disk.rename(&temporary, &path).at("rename", &temporary)?;
+        if mutation != Some(SnapshotMutation::SkipDirectorySync) {
+            disk.sync_dir(dirs.data()).at("sync", dirs.data())?;
+        }
+        Ok(SnapshotFile { path, bytes })
+    }
+
+    /// As [`finish`](Self::finish), for a state that came from another server: it takes the place of
+    /// the own history. Whatever the logs have beyond its zxid is cut off before the snapshot has its
+    /// name, and everything older goes. Interrupted at any moment, it leaves a prefix of the old
+    /// history, or the new state.
+    ///
+    /// Who calls has dropped the [`TxnLog`](crate::TxnLog) and its prepared file, and no other
+    /// snapshot is being written. The log goes on behind the snapshot's zxid.
+    ///
+    /// # Errors
+    /// As of `finish`; once the file was complete, the process has to stop and recover.
+    pub fn install(
+        self,
+        digest: Option<u64>,
+        options: &RecoverOptions,
+    ) -> Result<SnapshotFile, StorageError> {
+        self.install_mutated(digest, options, None)
+    }
+
+    /// [`install`](Self::install) with a defect.
+    #[doc(hidden)]
+    pub fn install_mutated(
+        mut self,
+        digest: Option<u64>,
+        options: &RecoverOptions,
+        injected: Option<InstallMutation>,
+    ) -> Result<SnapshotFile, StorageError> {
+        self.seal_all(digest)?;
+        let SnapshotWriter { disk, dirs, temporary, path, stream, zxid, mutation, .. } = self;
+        let bytes = complete(disk, &temporary, stream, mutation)?;
+        let name = || {
+            disk.rename(&temporary, &path).at("rename", &temporary)?;
+            Ok(path)
+        };
+        let path = install(disk, &dirs, options, zxid, name, injected)?;
+        Ok(SnapshotFile { path, bytes })
+    }
+
+    /// The seals, with the digest and the zxid between them.
+    fn seal_all(&mut self, digest: Option<u64>) -> Result<(), StorageError> {
         self.seal()?;
         let mut section = Vec::new();
         // Zxid 0 says "no digest": the section itself always stands, readers expect it.
@@ -170,20 +221,7 @@ impl<'d, D: Disk> SnapshotWriter<'d, D> {
         self.write(&section)?;
         self.seal()?;
         self.write(&self.zxid.to_wire().to_be_bytes())?;
-        self.seal()?;
-        let SnapshotWriter { disk, dir, temporary, path, stream, mutation, .. } = self;
-        let mut sink = stream.finish().at("write", &temporary)?;
-        sink.write_out().at("write", &temporary)?;
-        if mutation != Some(SnapshotMutation::RenameBeforeSync) {
-            sink.file.sync().at("sync", &temporary)?;
-        }
-        snapshot_reader::read(disk, &temporary, &mut Discard)
-            .map_err(|fault| StorageError::Unreadable(fault.to_string()))?;
-        disk.rename(&temporary, &path).at("rename", &temporary)?;
-        if mutation != Some(SnapshotMutation::SkipDirectorySync) {
-            disk.sync_dir(&dir).at("sync", &dir)?;
-        }
-        Ok(SnapshotFile { path, bytes: sink.position })
+        self.seal()
     }
 
     /// Gives the snapshot up and removes what was written.
@@ -202,4 +240,21 @@ impl<'d, D: Disk> SnapshotWriter<'d, D> {
         seal.extend_from_slice(&[0, 0, 0, 1, b'/']);
         self.write(&seal)
     }
+}
+
+/// Makes a sealed file durable and reads it back. Returns its length.
+fn complete<D: Disk>(
+    disk: &D,
+    temporary: &Path,
+    stream: Compressor<Sink<D::File>>,
+    mutation: Option<SnapshotMutation>,
+) -> Result<u64, StorageError> {
+    let mut sink = stream.finish().at("write", temporary)?;
+    sink.write_out().at("write", temporary)?;
+    if mutation != Some(SnapshotMutation::RenameBeforeSync) {
+        sink.file.sync().at("sync", temporary)?;
+    }
+    snapshot_reader::read(disk, temporary, &mut Discard)
+        .map_err(|fault| StorageError::Unreadable(fault.to_string()))?;
+    Ok(sink.position)
 }

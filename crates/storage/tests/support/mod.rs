@@ -3,6 +3,7 @@
 
 pub mod crash;
 pub mod life;
+pub mod past;
 
 /// A sequence that depends on its seed alone.
 #[derive(Clone, Debug)]

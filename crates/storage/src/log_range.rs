@@ -176,6 +176,9 @@ pub fn recent_transactions<D: Disk>(
     let snapshots = snapshot_zxids(disk, dirs)?;
     let logs = list(disk, dirs.log(), file_name::parse_log)?;
     let mut recent: VecDeque<LogRecord> = VecDeque::new();
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     for (_, path) in logs.iter().rev().filter(|(first, _)| *first <= last) {
         let mut here: VecDeque<LogRecord> = VecDeque::new();
         let mut reader = LogReader::open(disk, path, payload_bytes_max)?;

@@ -1,7 +1,7 @@
 //! How far the files lead when nothing later than some transaction is used: asked before a log is
 //! cut, so that nothing is removed that the rest needs.
 
-use oxikeeper_proto::replay::{ReplayFault, ReplayTarget};
+use oxikeeper_proto::replay::{ReplayFault, ReplayTarget, SnapshotSink};
 use oxikeeper_proto::stat::StatPersisted;
 use oxikeeper_proto::{Acl, SessionId, Txn, TxnDigest, TxnHeader, Zxid};
 
@@ -64,9 +64,7 @@ pub(crate) fn reach<D: Disk>(
 /// Takes everything and keeps nothing.
 struct Nobody;
 
-impl ReplayTarget for Nobody {
-    fn begin_snapshot(&mut self, _: Zxid) {}
-    fn begin_empty(&mut self) {}
+impl SnapshotSink for Nobody {
     fn session(&mut self, _: SessionId, _: i32) -> Result<(), ReplayFault> {
         Ok(())
     }
@@ -82,6 +80,11 @@ impl ReplayTarget for Nobody {
     ) -> Result<(), ReplayFault> {
         Ok(())
     }
+}
+
+impl ReplayTarget for Nobody {
+    fn begin_snapshot(&mut self, _: Zxid) {}
+    fn begin_empty(&mut self) {}
     fn end_snapshot(&mut self, _: Zxid, _: Option<(Zxid, u64)>) -> Result<(), ReplayFault> {
         Ok(())
     }

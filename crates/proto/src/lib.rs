@@ -14,6 +14,7 @@ pub mod limits;
 pub mod multi;
 pub mod op;
 pub mod path;
+pub mod properties;
 pub mod quorum;
 pub mod replay;
 pub mod reply;

@@ -4,17 +4,21 @@
 //! Source: quorum-protocol reference. Records of the election port are framed by a length; those of
 //! the quorum port follow one another without one. The incremental decoders are in [`stream`].
 
+pub mod config_text;
 pub mod initial_message;
 pub mod notification;
 pub mod packet;
 pub mod payload;
+pub mod server_line;
 pub mod stream;
 
 pub use crate::id::ServerId;
+pub use config_text::{ConfigText, QuorumRule};
 pub use initial_message::InitialMessage;
 pub use notification::{Notification, ServerState};
 pub use packet::{PacketKind, QuorumPacket};
 pub use payload::{ForwardedRequest, LearnerInfo};
+pub use server_line::{Role, ServerLine};
 pub use stream::{ElectionItem, ElectionStream, QuorumStream, SnapshotSender, StreamError};
 
 /// Limits of what a peer may send.

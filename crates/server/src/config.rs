@@ -9,7 +9,6 @@ mod ensemble;
 mod error;
 mod flags;
 mod keys;
-mod properties;
 pub mod script_files;
 mod server_line;
 mod settings;

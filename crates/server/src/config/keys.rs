@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use oxikeeper_proto::properties;
+
+use super::Note;
 use super::catalog::{self, Effect, Form, Key};
 use super::error::{ConfigError, Place};
 use super::flags::Flags;
 use super::settings::{Settings, Sourced};
-use super::{Note, properties};
 
 /// Providers that are always there: naming one changes nothing.
 const BUILT_IN_PROVIDERS: [&str; 2] = [

@@ -1,4 +1,5 @@
-//! The grammar of Java properties files, in which `zoo.cfg` is written.
+//! The grammar of Java properties files, in which `zoo.cfg` and the configurations that servers tell
+//! one another are written.
 //!
 //! Source: operations reference, 1.1; `java.util.Properties.load`.
 
@@ -13,13 +14,21 @@ pub struct Property {
     pub line: usize,
 }
 
-/// Reads all settings, in the order of the file. Bytes are Latin-1, as Java reads them; nothing is
-/// an error but an escape `\u` without four hex digits.
+/// Reads all settings of a file, in its order. Bytes are Latin-1, as Java reads files; nothing is an
+/// error but an escape `\u` without four hex digits.
 ///
 /// # Errors
 /// The line of a malformed escape.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Property>, usize> {
     let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+    parse_text(&text)
+}
+
+/// Reads all settings of a text.
+///
+/// # Errors
+/// The line of a malformed escape.
+pub fn parse_text(text: &str) -> Result<Vec<Property>, usize> {
     let mut properties = Vec::new();
     let mut lines = text.split('\n').map(|line| line.trim_end_matches('\r')).zip(1..);
     while let Some((first, line)) = lines.next() {

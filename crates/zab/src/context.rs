@@ -7,6 +7,7 @@ use oxikeeper_proto::id::ServerId;
 use crate::config::PeerConfig;
 use crate::history::History;
 use crate::io::{Output, Ticket};
+use crate::verifier::Quorums;
 
 /// The two epochs as they are on disk: changed by the handler of the completion alone
 /// (ZOOKEEPER-2307).
@@ -48,6 +49,8 @@ pub enum Event {
 pub struct Context<'a> {
     /// The settings.
     pub config: &'a Arc<PeerConfig>,
+    /// Who votes.
+    pub quorums: &'a Quorums,
     /// What is logged.
     pub history: &'a mut History,
     /// What is promised.

@@ -17,6 +17,7 @@ use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::QuorumPacket;
 use oxikeeper_proto::{SessionId, Xid, Zxid};
 
+use crate::arbiter::{ElectionInput, ElectionOutput};
 use crate::history::Proposal;
 
 /// A connection on the quorum port, ours to a leader or a learner's to us. Named by the driver, never
@@ -87,6 +88,8 @@ pub enum ToLearner {
 pub enum Input {
     /// Time has passed, nothing else.
     Tick,
+    /// Something on the election port.
+    Election(ElectionInput),
 
     /// The connection asked for by [`Output::Connect`] stands.
     Connected(LinkId),
@@ -183,6 +186,8 @@ pub enum Role {
 /// What a peer wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
+    /// Something to be done on the election port.
+    Election(ElectionOutput),
     /// Connect to this server's quorum port; answered by [`Input::Connected`] or
     /// [`Input::ConnectFailed`].
     Connect(ServerId),

@@ -6,8 +6,10 @@
 //! ([`io::Output`]). What a transaction means is not known here: a payload is a header and opaque
 //! bytes. Source: quorum-protocol reference.
 
+pub mod arbiter;
 pub mod config;
 pub mod context;
+pub mod election;
 pub mod history;
 pub mod io;
 pub mod mutation;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
+use oxikeeper_proto::quorum::{ConfigText, QuorumRule, Role};
 use thiserror::Error;
 
 use crate::mutation::{Mutation, mutated};
@@ -40,6 +41,9 @@ pub enum BadQuorumSystem {
     /// A group or weight names somebody who is not there.
     #[error("groups and weights name server {0}, which has no server line")]
     Unknown(ServerId),
+    /// Weights are added up.
+    #[error("server {0} has a negative weight")]
+    NegativeWeight(ServerId),
     /// Nobody could lead.
     #[error("no participant has a weight above 0")]
     NoWeight,
@@ -49,13 +53,14 @@ pub enum BadQuorumSystem {
 }
 
 /// One membership with its quorum system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Verifier {
     version: Zxid,
     voters: BTreeSet<ServerId>,
     observers: BTreeSet<ServerId>,
     system: System,
     text: Bytes,
+    config: Option<Arc<ConfigText>>,
 }
 
 impl Verifier {
@@ -73,6 +78,7 @@ impl Verifier {
             observers: observers.into_iter().collect(),
             system: System::Majority,
             text: Bytes::new(),
+            config: None,
         };
         if verifier.voters.is_empty() {
             return Err(BadQuorumSystem::NoVoters);
@@ -115,10 +121,38 @@ impl Verifier {
         Ok(Verifier { system: System::Hierarchical { shares, group_weights }, ..plain })
     }
 
-    /// With the version and the text by which others know this configuration, see
-    /// quorum-protocol 8.1.
-    pub fn known_as(self, version: Zxid, text: Bytes) -> Verifier {
-        Verifier { version, text, ..self }
+    /// From a configuration as servers tell each other of it.
+    ///
+    /// # Errors
+    /// A quorum system that does not fit the servers, or a negative weight.
+    pub fn from_config(config: ConfigText) -> Result<Verifier, BadQuorumSystem> {
+        let of_role = |wanted: Role| {
+            let servers = config.servers.iter().filter(move |(_, line)| line.role == wanted);
+            servers.map(|(id, _)| *id)
+        };
+        let (voters, observers) = (of_role(Role::Participant), of_role(Role::Observer));
+        let plain = match &config.quorum {
+            QuorumRule::Majority => Verifier::majority(voters, observers)?,
+            QuorumRule::Hierarchical { groups, weights } => {
+                let groups = groups
+                    .iter()
+                    .map(|(group, members)| (*group, members.iter().copied().collect()))
+                    .collect();
+                let weight = |(id, weight): (&ServerId, &i64)| match u64::try_from(*weight) {
+                    Ok(weight) => Ok((*id, weight)),
+                    Err(_) => Err(BadQuorumSystem::NegativeWeight(*id)),
+                };
+                let weights = weights.iter().map(weight).collect::<Result<_, _>>()?;
+                Verifier::hierarchical(voters, observers, &groups, &weights)?
+            }
+        };
+        let (version, text) = (Zxid::from_wire(config.version), config.to_string().into());
+        Ok(Verifier { version, text, config: Some(Arc::new(config)), ..plain })
+    }
+
+    /// The servers' addresses, where they are known.
+    pub fn config(&self) -> Option<&ConfigText> {
+        self.config.as_deref()
     }
 
     /// The zxid of the transaction that made it; zero for one from a file.
@@ -298,15 +332,27 @@ mod tests {
     #[test]
     fn groups_must_fit_the_voters() {
         let some: &[(i64, &[i64])] = &[(1, &[1, 2, 3])];
-        assert_eq!(grouped(some, &[]), Err(BadQuorumSystem::NoGroup(ServerId(4))));
+        assert_eq!(grouped(some, &[]).err(), Some(BadQuorumSystem::NoGroup(ServerId(4))));
         let twice: &[(i64, &[i64])] = &[(1, &[1, 2]), (2, &[2, 3])];
-        assert_eq!(grouped(twice, &[]), Err(BadQuorumSystem::TwoGroups(ServerId(2))));
+        assert_eq!(grouped(twice, &[]).err(), Some(BadQuorumSystem::TwoGroups(ServerId(2))));
         let strange: &[(i64, &[i64])] = &[(1, &[42])];
-        assert_eq!(grouped(strange, &[]), Err(BadQuorumSystem::Unknown(ServerId(42))));
+        assert_eq!(grouped(strange, &[]).err(), Some(BadQuorumSystem::Unknown(ServerId(42))));
         let all: &[(i64, &[i64])] = &[(1, &[1, 2, 3, 4, 5, 6, 7, 8, 9])];
         let none: Vec<(i64, u64)> = (1..=9).map(|id| (id, 0)).collect();
-        assert_eq!(grouped(all, &none), Err(BadQuorumSystem::NoWeight));
-        assert_eq!(Verifier::majority([], [ServerId(1)]), Err(BadQuorumSystem::NoVoters));
+        assert_eq!(grouped(all, &none).err(), Some(BadQuorumSystem::NoWeight));
+        let nobody = Verifier::majority([], [ServerId(1)]);
+        assert_eq!(nobody.err(), Some(BadQuorumSystem::NoVoters));
+    }
+
+    #[test]
+    fn a_configuration_is_known_by_its_text() {
+        let text = "server.1=a:1:2:participant\nserver.2=b:1:2:participant\n\
+                    server.3=c:1:2:observer\nversion=100000007";
+        let config = ConfigText::parse(text).expect("valid");
+        let verifier = Verifier::from_config(config).expect("valid");
+        assert_eq!(verifier.text().as_ref(), text.as_bytes());
+        assert_eq!(verifier.version(), Zxid::from_parts(1, 7));
+        assert_eq!((verifier.voters(), verifier.observers()), (&ids(&[1, 2]), &ids(&[3])));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl History {
         history
     }
 
-    /// The last transaction committed here, or the `e.0` of an established epoch.
+    /// The last transaction committed here. Never an `e.0`, which stands for no transaction.
     pub fn last_committed(&self) -> Zxid {
         self.last_committed
     }
@@ -102,15 +102,6 @@ impl History {
             self.committed.push_back(proposal);
         }
         self.shorten();
-    }
-
-    /// The established leader's history ends at `e.0`, which stands for no transaction.
-    pub fn begin_epoch(&mut self, epoch: u32) {
-        let start = Zxid::from_parts(epoch, 0);
-        assert!(self.logged.is_empty(), "an epoch begins with everything committed");
-        assert!(start >= self.last_committed, "{start} after {}", self.last_committed);
-        self.last_committed = start;
-        self.durable = self.durable.max(start);
     }
 
     /// Forgets everything for another history, read anew from the disk or received as a snapshot.

@@ -11,11 +11,9 @@
 //!  Core -----------> Propose, ... ---+                  +--> Commit, Role, FromLearner, ...
 //! ```
 
-use bytes::Bytes;
-use oxikeeper_proto::acl::Id;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::quorum::QuorumPacket;
-use oxikeeper_proto::{SessionId, Xid, Zxid};
+use oxikeeper_proto::quorum::{ForwardedRequest, QuorumPacket};
+use oxikeeper_proto::{SessionId, Zxid};
 
 use crate::arbiter::{ElectionInput, ElectionOutput};
 use crate::history::Proposal;
@@ -38,26 +36,11 @@ pub enum EpochKind {
     Current,
 }
 
-/// A write, sync, createSession or closeSession of a learner's client on its way to the leader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forwarded {
-    /// Whose.
-    pub session: SessionId,
-    /// The client's number for it.
-    pub cxid: Xid,
-    /// The operation's number.
-    pub op: i32,
-    /// The request record, as the client sent it.
-    pub body: Bytes,
-    /// The client's identities; none for a session's creation.
-    pub ids: Option<Vec<Id>>,
-}
-
 /// What a learner's Core says to the leader's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromLearner {
     /// A request to be put in order.
-    Request(Forwarded),
+    Request(ForwardedRequest),
     /// Sessions heard from since the last report, with their timeouts in milliseconds.
     Touches(Vec<(SessionId, i32)>),
     /// A client came with this session: does it live? Makes the learner its owner.
@@ -119,6 +102,8 @@ pub enum Input {
         /// The last transactions up to it, contiguous, oldest first.
         tail: Vec<Proposal>,
     },
+    /// Bytes of a snapshot have arrived: the leader is alive.
+    SnapshotProgress(LinkId),
     /// The snapshot that [`Output::ReceiveSnapshot`] asked for has arrived whole.
     SnapshotReceived(LinkId),
     /// The received state, with what was committed behind it, is a snapshot on disk, and what the log

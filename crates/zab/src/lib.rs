@@ -12,5 +12,6 @@ pub mod context;
 pub mod election;
 pub mod history;
 pub mod io;
+pub mod learner;
 pub mod mutation;
 pub mod verifier;

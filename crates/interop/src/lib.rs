@@ -5,6 +5,7 @@
 pub mod client;
 pub mod crash;
 pub mod differential;
+pub mod ensemble;
 pub mod exceptions;
 pub mod exchange;
 pub mod generate;

@@ -4,8 +4,11 @@
 //! The fields of each record are added below its bytes by Apache's own classes (`java/Fields.java`),
 //! so that what our records are compared with does not come from us.
 
+mod packets;
 mod proxy;
+pub mod quorum;
 mod raw;
+mod tap;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -112,12 +112,7 @@ impl Server {
 
     /// The answer to a four-letter word.
     pub fn word(&self, word: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address()).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        stream.write_all(word.as_bytes()).ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text)
+        four_letter_word(self.address(), word)
     }
 
     /// Where it listens.
@@ -159,6 +154,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A server's answer to a four-letter word.
+pub fn four_letter_word(address: SocketAddr, word: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    stream.write_all(word.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// A port that was free a moment ago.

@@ -27,6 +27,8 @@ pub enum Event {
         /// The epoch.
         epoch: u32,
     },
+    /// Leader: a voter has promised this epoch to another: the next one has to be newer.
+    EpochSeen(u32),
     /// Learner: UPTODATE has come, clients may be served.
     InStep {
         /// The leader's epoch.

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use oxikeeper_proto::Zxid;
+use oxikeeper_proto::quorum::QuorumPacket;
+
+use crate::mutation::{Mutation, mutated};
 
 /// A transaction as it travels and as it is logged: header, record, digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,7 @@ pub struct History {
     logged: VecDeque<Proposal>,
     last_committed: Zxid,
     durable: Zxid,
+    is_void: bool,
 }
 
 impl History {
@@ -38,12 +42,26 @@ impl History {
             logged: VecDeque::new(),
             last_committed: last,
             durable: last,
+            is_void: false,
         };
         if let Some(newest) = history.committed.back() {
             assert!(newest.zxid <= last, "the tail ends at {}, the history at {last}", newest.zxid);
         }
         history.shorten();
         history
+    }
+
+    /// The history of a server whose data are gone: it has no say until a leader has given it a
+    /// history (ZOOKEEPER-2325, 3056).
+    pub fn void(limit: usize) -> History {
+        History { is_void: true, ..History::new(limit, Zxid::ZERO, Vec::new()) }
+    }
+
+    /// What this server tells others of its history: the last transaction logged, or -1 if its data
+    /// are gone.
+    pub fn last_vote(&self) -> Zxid {
+        let is_void = self.is_void && !mutated(Mutation::EmptyDiskVotes);
+        if is_void { QuorumPacket::NO_ZXID } else { self.last_logged() }
     }
 
     /// The last transaction committed here. Never an `e.0`, which stands for no transaction.

@@ -1,4 +1,4 @@
-//! What goes into a [`Peer`](crate) and what comes out.
+//! What goes into a [`Peer`](crate::peer::Peer) and what comes out.
 //!
 //! The driver, a real server's threads or the simulator, carries out outputs in the order given and
 //! answers with inputs. A ticket is given out once and comes back once. The driver stops the process

@@ -27,7 +27,7 @@ use tracing::{debug, info};
 use self::broadcast::Broadcast;
 use self::sync::Sync;
 use crate::context::{Context, Event};
-use crate::io::{EpochKind, FromLearner, Input, LinkId, Output, Ticket};
+use crate::io::{EpochKind, FromLearner, Input, LinkId, Output, Role, Ticket};
 use crate::mutation::{Mutation, mutated};
 
 /// Attempts to connect; the elected leader may open its port a moment after its learners come.
@@ -111,7 +111,7 @@ impl Learner {
             connect_until: now.after(cx.config.connect_time()),
             heard_at: now,
             epoch: 0,
-            reported: cx.history.last_logged(),
+            reported: cx.history.last_vote(),
             inbox: VecDeque::new(),
             config: None,
             failed: None,
@@ -152,7 +152,14 @@ impl Learner {
                     && asked == ticket
                 {
                     cx.history.reset(last, tail);
-                    self.phase = Phase::Syncing(Sync::of_log(last.min(to)));
+                    self.phase = Phase::Syncing(Sync::of_log(last));
+                    if last != to {
+                        // The leader takes it for granted that we have what it cuts us back to.
+                        self.failed.get_or_insert(format!("the log had no {to} to be cut to"));
+                        if let Some(link) = self.link.take() {
+                            cx.out.push(Output::CloseLink(link));
+                        }
+                    }
                     self.disk_done(now, cx);
                 }
             }
@@ -314,7 +321,7 @@ impl Learner {
     }
 
     fn ack_epoch(&mut self, current: Option<u32>, cx: &mut Context<'_>) {
-        self.reported = cx.history.last_logged();
+        self.reported = cx.history.last_vote();
         self.phase = Phase::Awaiting;
         self.send(QuorumPacket::ack_epoch(self.reported, current), cx);
     }
@@ -435,7 +442,13 @@ impl Learner {
         }
         // Apache sends a second one, and leaders pass over it.
         self.send(QuorumPacket::ack(Zxid::from_parts(self.epoch, 0)), cx);
-        cx.events.push(Event::InStep { epoch: self.epoch });
+        let (epoch, leader) = (self.epoch, self.leader);
+        cx.events.push(Event::InStep { epoch });
+        cx.out.push(Output::Role(if self.is_observer {
+            Role::Observing { epoch, leader }
+        } else {
+            Role::Following { epoch, leader }
+        }));
         let mut broadcast = Broadcast::new(self.is_observer);
         for proposal in sync.waiting() {
             broadcast.log(proposal, cx);

@@ -1,5 +1,5 @@
 //! Agreement as Apache ZooKeeper does it: who leads, what the history is, and in which order
-//! transactions are committed. One [`Peer`](io) per server.
+//! transactions are committed. One [`Peer`](peer::Peer) per server.
 //!
 //! Pure: no clock, socket, file, thread or randomness. Time, messages and the completions of the
 //! disk are inputs ([`io::Input`]); what is to be sent, written and applied are outputs
@@ -12,6 +12,8 @@ pub mod context;
 pub mod election;
 pub mod history;
 pub mod io;
+pub mod leader;
 pub mod learner;
 pub mod mutation;
+pub mod peer;
 pub mod verifier;

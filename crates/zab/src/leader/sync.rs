@@ -1,0 +1,214 @@
+//! How a learner is brought to the leader's history. Source: quorum-protocol reference, 4.1 to 4.5.
+
+use oxikeeper_proto::Zxid;
+use oxikeeper_proto::quorum::QuorumPacket;
+use oxikeeper_proto::time::Now;
+use tracing::info;
+
+use super::handler::Stage;
+use super::{Leader, Phase};
+use crate::config::PeerConfig;
+use crate::context::Context;
+use crate::history::{History, Proposal};
+use crate::io::{LinkId, Output, Ticket};
+use crate::mutation::{Mutation, mutated};
+
+/// What a learner gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// DIFF and what is committed behind `from`, from memory.
+    Diff { from: Zxid },
+    /// TRUNC to the end of our history.
+    Trunc { to: Zxid },
+    /// A snapshot.
+    Snap,
+    /// Perhaps DIFF, from the log on disk.
+    ReadLog { to: Zxid },
+}
+
+/// An `e.0` stands for the history with which an epoch began, not for a transaction.
+fn is_start_of_epoch(zxid: Zxid) -> bool {
+    zxid.counter() == 0
+}
+
+/// What a learner gets whose history ends at `last`. DIFF only if we hold what follows it without a
+/// gap; TRUNC only within an epoch, where the learner surely has what it is cut to
+/// (quorum-protocol 11.2, rules 14 and 15).
+pub(super) fn plan(history: &History, config: &PeerConfig, last: Zxid) -> Plan {
+    let end = history.last_committed();
+    let (min, max) = history.committed_bounds();
+    if last == QuorumPacket::NO_ZXID {
+        return Plan::Snap;
+    }
+    if last == end {
+        return Plan::Diff { from: last };
+    }
+    if last > end {
+        return match () {
+            () if is_start_of_epoch(last) && max == end => Plan::Diff { from: last },
+            () if is_start_of_epoch(last) || last.epoch() != end.epoch() => Plan::Snap,
+            () => Plan::Trunc { to: end },
+        };
+    }
+    if max == end && last >= min {
+        let is_known = history.committed().any(|proposal| proposal.zxid == last);
+        return match is_known || is_start_of_epoch(last) {
+            true => Plan::Diff { from: last },
+            false => Plan::Snap,
+        };
+    }
+    if max == end && config.snapshot_size_factor >= 0.0 {
+        return Plan::ReadLog { to: min };
+    }
+    Plan::Snap
+}
+
+/// Whether these records lead from `last` to what is in memory, without a gap.
+pub(super) fn bridges(records: &[Proposal], last: Zxid, history: &History) -> bool {
+    let Some(first) = records.first() else { return false };
+    let is_joined = first.zxid == last || (is_start_of_epoch(last) && first.zxid < last);
+    let is_whole = records.windows(2).all(|pair| pair[1].zxid.follows(pair[0].zxid));
+    let end = records.last().map_or(Zxid::ZERO, |record| record.zxid);
+    let reaches = history
+        .committed()
+        .find(|proposal| proposal.zxid > end)
+        .map_or_else(|| end == history.last_committed(), |next| next.zxid.follows(end));
+    is_joined && is_whole && reaches
+}
+
+impl Leader {
+    /// Decides, and registers the learner for what comes: both at once, so that nothing falls in
+    /// between.
+    pub(super) fn begin_sync(&mut self, now: Now, link: LinkId, cx: &mut Context<'_>) {
+        let Some(handler) = self.learners.get(&link) else { return };
+        let Stage::Promised(last) = handler.stage else { return };
+        debug_assert!(matches!(self.phase, Phase::Syncing | Phase::Established));
+        let plan = plan(cx.history, cx.config, last);
+        info!(server = %handler.server, zxid = %last, ?plan, "a learner is brought to our history");
+        if let Plan::ReadLog { to } = plan {
+            let ticket = cx.ticket();
+            cx.out.push(Output::ReadLog { from: last, to, ticket });
+            self.set_stage(link, Stage::Reading { ticket, from: last });
+            return;
+        }
+        self.sync_by(now, link, last, plan, &[], cx);
+    }
+
+    /// The log was read for a learner, or could not serve it.
+    pub(super) fn log_read(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        records: Option<Vec<Proposal>>,
+        cx: &mut Context<'_>,
+    ) {
+        let reader = self.learners.iter().find_map(|(link, handler)| match handler.stage {
+            Stage::Reading { ticket: asked, from } if asked == ticket => Some((*link, from)),
+            _ => None,
+        });
+        let Some((link, last)) = reader else { return };
+        match records.filter(|records| bridges(records, last, cx.history)) {
+            Some(records) => {
+                self.sync_by(now, link, last, Plan::Diff { from: last }, &records, cx);
+            }
+            None => self.sync_by(now, link, last, Plan::Snap, &[], cx),
+        }
+    }
+
+    fn sync_by(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        last: Zxid,
+        plan: Plan,
+        from_disk: &[Proposal],
+        cx: &mut Context<'_>,
+    ) {
+        let by_snapshot = plan == Plan::Snap;
+        let Some(handler) = self.learners.get(&link) else { return };
+        let (server, is_observer) = (handler.server, handler.is_observer);
+        let limit = if by_snapshot { cx.config.snap_syncs_max } else { cx.config.diff_syncs_max };
+        let syncing =
+            |handler: &&super::Handler| handler.is_syncing() && handler.by_snapshot == by_snapshot;
+        if is_observer && self.learners.values().filter(syncing).count() > limit {
+            return self.drop_learner(link, "comes while too many are being served", cx);
+        }
+        let end = cx.history.last_committed();
+        // What it is cut back to, or has lost, it has to acknowledge anew.
+        let kept = last.min(end);
+        if let Some(acknowledged) = self.acknowledged.get_mut(&server) {
+            *acknowledged = kept.min(*acknowledged);
+        }
+        let mut packets = Vec::new();
+        match plan {
+            Plan::Diff { from } => {
+                packets.push(QuorumPacket::diff(end));
+                let in_memory = cx.history.committed();
+                let mut queued = from;
+                for proposal in from_disk.iter().chain(in_memory) {
+                    if proposal.zxid > queued {
+                        let Proposal { zxid, payload } = proposal.clone();
+                        packets.push(QuorumPacket::proposal(zxid, payload));
+                        packets.push(QuorumPacket::commit(zxid));
+                        queued = zxid;
+                    }
+                }
+            }
+            Plan::Trunc { to } => packets.push(QuorumPacket::trunc(to)),
+            Plan::Snap | Plan::ReadLog { .. } => {}
+        }
+        let new_leader =
+            QuorumPacket::new_leader(self.epoch, cx.quorums.last_seen().text().clone());
+        let outstanding: Vec<Proposal> = match is_observer {
+            true => Vec::new(),
+            false => self.outstanding.iter().cloned().collect(),
+        };
+        let Some(handler) = self.learners.get_mut(&link) else { return };
+        handler.by_snapshot = by_snapshot;
+        if by_snapshot {
+            cx.out.push(Output::SendSnapshot { link, at_least: end });
+            handler.stage = Stage::Receiving;
+        } else {
+            handler.stage = Stage::Acknowledging;
+            handler.heard(now, cx);
+        }
+        if mutated(Mutation::NewLeaderTooEarly) {
+            handler.send(link, new_leader.clone(), cx);
+        }
+        for packet in packets {
+            handler.send(link, packet, cx);
+        }
+        for Proposal { zxid, payload } in outstanding {
+            handler.propose(now, link, QuorumPacket::proposal(zxid, payload), cx);
+        }
+        if !by_snapshot && !mutated(Mutation::NewLeaderTooEarly) {
+            handler.send(link, new_leader, cx);
+        }
+    }
+
+    /// The snapshot is with the learner: what happened meanwhile follows, then NEWLEADER, which
+    /// stands for all of it (ZOOKEEPER-3104).
+    pub(super) fn snapshot_sent(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        zxid: Zxid,
+        cx: &mut Context<'_>,
+    ) {
+        let text = cx.quorums.last_seen().text().clone();
+        let Some(handler) = self.learners.get_mut(&link) else { return };
+        if handler.stage != Stage::Receiving {
+            return;
+        }
+        handler.release(now, link, zxid, cx);
+        if !mutated(Mutation::NewLeaderTooEarly) {
+            handler.send(link, QuorumPacket::new_leader(self.epoch, text), cx);
+        }
+    }
+
+    fn set_stage(&mut self, link: LinkId, stage: Stage) {
+        if let Some(handler) = self.learners.get_mut(&link) {
+            handler.stage = stage;
+        }
+    }
+}

@@ -7,6 +7,7 @@ pub mod client_frame;
 pub mod config;
 mod files;
 pub mod mutator;
+pub mod quorum_stream;
 pub mod snapshot;
 pub mod txn_log;
 
@@ -35,5 +36,10 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] =
-    [client_frame::TARGET, txn_log::TARGET, snapshot::TARGET, config::TARGET];
+pub const TARGETS: [Target; 5] = [
+    client_frame::TARGET,
+    txn_log::TARGET,
+    snapshot::TARGET,
+    config::TARGET,
+    quorum_stream::TARGET,
+];

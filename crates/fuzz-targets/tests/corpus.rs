@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use oxikeeper_fuzz_targets::mutator::Mutator;
-use oxikeeper_fuzz_targets::{Target, Verdict, client_frame, config, snapshot, txn_log};
+use oxikeeper_fuzz_targets::{
+    Target, Verdict, client_frame, config, quorum_stream, snapshot, txn_log,
+};
 
 /// How long each mutator goes on, in seconds, unless the variable says otherwise.
 const TIME_BOX: u64 = 5;
@@ -90,4 +92,9 @@ fn snapshots() {
 #[test]
 fn configurations() {
     fuzz(&config::TARGET);
+}
+
+#[test]
+fn quorum_streams() {
+    fuzz(&quorum_stream::TARGET);
 }

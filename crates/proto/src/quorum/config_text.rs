@@ -120,7 +120,8 @@ impl ConfigText {
                 is_hierarchical = true;
                 weights.insert(ServerId(number(id)?), number(value)?);
             } else if key == "version" {
-                version = i64::from_str_radix(value, 16).map_err(|_| not_a_number())?;
+                let number = i64::from_str_radix(value, 16).ok().filter(|&number| number >= 0);
+                version = number.ok_or_else(not_a_number)?;
             } else {
                 return Err(ConfigTextError::Key(key.clone()));
             }
@@ -248,6 +249,7 @@ mod tests {
             ("server.x=a:1:2", "holds no number"),
             ("server.1=a:1:2\nversion=g", "holds no number"),
             ("server.1=a:1:2\nversion=", "holds no number"),
+            ("server.1=a:1:2\nversion=-1", "holds no number"),
             ("server.1=a:1", "server.1=a:1: it is not of the form"),
             ("server.1=a:1:2\nclientPort=2181", "\"clientPort\" does not belong"),
             ("server.1=a:1:2\nserver=3", "\"server\" does not belong"),

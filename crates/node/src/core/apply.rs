@@ -19,6 +19,10 @@ use crate::session_id::password;
 
 /// Transactions applied in one hold of the write lock: it bounds how long readers wait.
 const TXNS_PER_HOLD: usize = 64;
+/// Connections answered in one hold, roughly: the first of them send their next requests, and the log
+/// writes these, while the others are still being answered. Without it all clients go in lockstep:
+/// either the disk works or the reactor.
+const ANSWERS_PER_HOLD: usize = 12;
 
 /// What one call of [`Core::apply`] leaves to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +73,16 @@ impl Core {
         for (origin, answer) in self.answers.drain(..) {
             answer_now(&origin, &answer, tree.last_zxid(), &mut outgoing);
         }
+        let (mut answered, mut last_answered) = (0, None);
         for _ in 0..TXNS_PER_HOLD {
-            if !self.is_next_ready() {
+            if !self.is_next_ready() || answered > ANSWERS_PER_HOLD {
                 break;
+            }
+            if let Some(Pending::Txn { origin: Some(origin), .. }) = self.pending.front()
+                && last_answered != Some(origin.conn)
+            {
+                last_answered = Some(origin.conn);
+                answered += 1;
             }
             match self.pending.pop_front() {
                 Some(Pending::Txn { zxid, origin }) => {

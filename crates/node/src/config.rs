@@ -14,6 +14,10 @@ pub struct NodeConfig {
     pub session_timeout_ms_min: i32,
     /// `maxSessionTimeout`: milliseconds.
     pub session_timeout_ms_max: i32,
+    /// Whether this server is one of an ensemble.
+    pub ensemble: bool,
+    /// `leaderServes`: clients are served while this server leads.
+    pub leader_serves: bool,
     /// First byte of session ids; a standalone server is 1.
     pub server_id: u8,
     /// Seed of the session ids: wall clock of the start, milliseconds.
@@ -113,6 +117,8 @@ impl Default for NodeConfig {
             tick_ms: 3000,
             session_timeout_ms_min: 6000,
             session_timeout_ms_max: 60_000,
+            ensemble: false,
+            leader_serves: true,
             server_id: 1,
             started_ms: 0,
             extended_types: false,

@@ -9,37 +9,49 @@
 //!
 //! Nothing is applied, and so nothing is answered, before the log writer has reported it durable:
 //! `apply` takes transactions up to the zxid of the last [`Input::Durable`] and none beyond.
-//! A standalone server commits what is durable; an ensemble puts agreement in between.
+//! A standalone server commits what is durable; an ensemble puts agreement in between: what its peer
+//! says comes by [`Core::on_peer`], and what is for the peer goes by [`Core::take_words_to_peer`].
 
 mod apply;
+mod clients;
 mod connection_throttle;
+mod forwarded;
+mod learners;
 mod log_batch;
 mod outstanding;
 mod prep;
 mod reaper;
+mod service;
 mod sessions;
+mod snapshot_trigger;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use oxikeeper_proto::reply::{ReplyHeader, frame};
 use oxikeeper_proto::txn::{DIGEST_VERSION, TxnDigest};
-use oxikeeper_proto::{ErrorCode, OpCode, SessionId, Txn, TxnHeader, Xid, Zxid};
+use oxikeeper_proto::{ErrorCode, Id, OpCode, SessionId, Txn, TxnHeader, Xid, Zxid};
 use oxikeeper_tree::Tree;
+use oxikeeper_zab::history::Proposal;
+use oxikeeper_zab::io::{FromLearner, Input as PeerInput, LinkId};
 use tracing::{info, warn};
 
 pub use self::apply::ApplyEnd;
 use self::connection_throttle::Bucket;
 pub use self::connection_throttle::ConnectionThrottleStats;
+use self::forwarded::Forwarded;
 pub use self::log_batch::LogBatch;
 use self::outstanding::Outstanding;
 use self::prep::{Prep, Refusal};
 use self::reaper::Reaper;
+use self::service::Service;
 use self::sessions::Sessions;
+use self::snapshot_trigger::SnapshotTrigger;
 use crate::config::NodeConfig;
 use crate::mail::{CloseReason, ConnRef, FrontId, Mail, Request, ToCore};
 use crate::mutation::{Mutation, mutated};
-use crate::session_id::{SessionIds, password, password_matches};
+use crate::session_id::SessionIds;
 use crate::time::{Now, WallTime};
 
 /// What happens to the Core.
@@ -78,6 +90,8 @@ enum Pending {
     },
     /// Answered at its place in the order without a transaction.
     Answer { origin: Origin, answer: Answer },
+    /// Learner: the leader has answered this session's sync.
+    Synced(SessionId),
 }
 
 #[derive(Debug)]
@@ -86,6 +100,13 @@ enum Answer {
     Sync(Box<[u8]>),
     /// A refusal that takes no zxid.
     Error(ErrorCode),
+}
+
+impl Answer {
+    /// The log's disk is full.
+    const LOG_FULL: Answer = Answer::Error(ErrorCode::OperationTimeout);
+    /// The request's body cannot be decoded.
+    const UNDECODABLE: Answer = Answer::Error(ErrorCode::MarshallingError);
 }
 
 /// Who asked.
@@ -104,10 +125,27 @@ pub struct Core {
     watching: Vec<bool>,
     now: Now,
     wall: WallTime,
-    /// The last zxid given out.
+    service: Service,
+    /// The last zxid given to the log.
     last_zxid: Zxid,
     /// The last zxid that the log holds for sure.
     durable: Zxid,
+    /// What may be applied once it is durable.
+    committed: Zxid,
+    /// In the log and not known committed, but for what the own clients and learners wait for as this
+    /// server leads: that is pending.
+    uncommitted: VecDeque<Zxid>,
+    /// Learner: requests of clients that are with the leader.
+    forwarded: Forwarded,
+    /// Learner: sessions that the leader is asked for, with who came and the timeout wanted.
+    revalidations: BTreeMap<SessionId, (ConnRef, i32)>,
+    /// Learner: sessions heard from since the leader last asked, with their timeouts.
+    touched: BTreeMap<SessionId, i32>,
+    /// Leader: what learners said before the own history was applied.
+    deferred: Vec<(LinkId, FromLearner)>,
+    /// Leader: no zxid is left in this epoch.
+    is_epoch_full: bool,
+    to_peer: Vec<PeerInput>,
     outstanding: Outstanding,
     sessions: Sessions,
     session_ids: SessionIds,
@@ -136,21 +174,6 @@ pub struct Core {
 const DIGEST_LOG_INTERVAL: u64 = 128;
 const DIGEST_LOG_LEN: usize = 1024;
 
-/// When the next snapshot is due. Source: Apache's `SyncRequestProcessor.shouldSnapshot`.
-#[derive(Debug)]
-struct SnapshotTrigger {
-    txns: u64,
-    bytes: u64,
-    txns_due: u64,
-    bytes_due: u64,
-    random: u64,
-    wanted: bool,
-    running: bool,
-    not_before: Now,
-    /// An operator asked: without a rest after the one before.
-    at_once: bool,
-}
-
 /// A snapshot begins no sooner than this many times the last one's duration after its end.
 const SNAPSHOT_REST_FACTOR: u32 = 4;
 
@@ -172,12 +195,22 @@ impl Core {
         }
         let mut snapshots = SnapshotTrigger::new(config.seed);
         snapshots.restart(&config);
+        let last_zxid = tree.last_zxid();
         Core {
             watching: vec![true; usize::from(fronts)],
             now,
             wall: WallTime(0),
-            last_zxid: tree.last_zxid(),
-            durable: tree.last_zxid(),
+            service: if config.ensemble { Service::Looking } else { Service::Standalone },
+            last_zxid,
+            durable: last_zxid,
+            committed: last_zxid,
+            uncommitted: VecDeque::new(),
+            forwarded: Forwarded::default(),
+            revalidations: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            deferred: Vec::new(),
+            is_epoch_full: false,
+            to_peer: Vec::new(),
             outstanding: Outstanding::new(tree, config.seed),
             sessions,
             bucket: Bucket::new(config.limits.connection_throttle.clone(), config.seed, now),
@@ -213,6 +246,11 @@ impl Core {
                         continue;
                     }
                     self.sessions.touch(session, when);
+                    if self.is_learning()
+                        && let Some(tracked) = self.sessions.get(session)
+                    {
+                        self.touched.insert(session, tracked.timeout_ms);
+                    }
                 }
                 if let Some(heard) = self.heard_until.get_mut(usize::from(front.0)) {
                     *heard = until.max(*heard);
@@ -223,6 +261,9 @@ impl Core {
                 assert!(zxid >= self.durable, "the log grows: {zxid} after {}", self.durable);
                 assert!(zxid <= self.last_zxid, "durable {zxid}, given out {}", self.last_zxid);
                 self.durable = zxid;
+                if self.service == Service::Standalone {
+                    self.committed = zxid;
+                }
             }
             Input::SnapshotFinished { took_ms } => {
                 self.snapshots.running = false;
@@ -257,8 +298,8 @@ impl Core {
             Some(Pending::Txn { .. }) if mutated(Mutation::ApplyBeyondDurable) => {
                 !self.batches.is_empty()
             }
-            Some(Pending::Txn { zxid, .. }) => *zxid <= self.durable,
-            Some(Pending::Answer { .. }) => true,
+            Some(Pending::Txn { zxid, .. }) => *zxid <= self.durable.min(self.committed),
+            Some(Pending::Answer { .. } | Pending::Synced(_)) => true,
             None => false,
         }
     }
@@ -312,7 +353,7 @@ impl Core {
 
     /// Requests taken and not answered yet.
     pub fn outstanding_count(&self) -> usize {
-        self.pending.len()
+        self.pending.len() + self.forwarded.len()
     }
 
     /// How often handshakes were refused.
@@ -333,71 +374,27 @@ impl Core {
     /// What holds between any two inputs. Cheap enough for every step of a simulation.
     pub fn check_invariants(&self, tree: &Tree) {
         assert!(tree.last_zxid() <= self.durable, "nothing is applied before it is durable");
+        assert!(tree.last_zxid() <= self.committed, "nothing is applied before it is committed");
         assert!(self.durable <= self.last_zxid, "nothing is durable before it is prepared");
         let waiting = self.pending.iter().filter(|p| matches!(p, Pending::Txn { .. })).count();
         let in_batches: usize = self.batches.iter().map(|(b, from)| b.records.len() - from).sum();
         let in_next = self.next_batch.records.len();
+        let waiting = waiting + self.uncommitted.len();
         assert_eq!(waiting, in_batches + in_next, "every pending transaction is in one batch");
-        if self.outstanding.is_empty() {
+        if self.is_leading() && self.outstanding.is_empty() {
             assert_eq!(self.outstanding.digest(), tree.digest(), "the future is the present");
         }
-        for (session, _) in tree.sessions() {
-            assert!(self.sessions.get(session).is_some(), "session {session} is tracked");
-        }
-    }
-
-    fn on_connect(&mut self, conn: ConnRef, session: SessionId, offered: &[u8], timeout_ms: i32) {
-        if !self.bucket.admits(session, self.now) {
-            let reason = CloseReason::Throttled;
-            self.immediate.push((conn.front, Mail::Close { conn: conn.conn, reason }));
-            return;
-        }
-        if session == SessionId::NONE {
-            return self.create_session(conn, timeout_ms);
-        }
-        // Apache closes the previous connection before it looks at the password.
-        if let Some(tracked) = self.sessions.get_mut(session)
-            && let Some(previous) = tracked.conn.take()
-            && previous != conn
-        {
-            let reason = CloseReason::SessionResumedElsewhere;
-            self.immediate.push((previous.front, Mail::Close { conn: previous.conn, reason }));
-        }
-        let lives = self.sessions.get(session).is_some_and(|tracked| !tracked.closing);
-        let knows = password_matches(session, offered) || mutated(Mutation::AcceptAnyPassword);
-        let mail = if lives && knows {
-            self.sessions.renew(session, timeout_ms, conn, self.now);
-            let password = password(session);
-            Mail::Connected { conn: conn.conn, session, timeout_ms, password }
-        } else {
-            Mail::Expired { conn: conn.conn }
-        };
-        self.immediate.push((conn.front, mail));
-    }
-
-    fn create_session(&mut self, conn: ConnRef, timeout_ms: i32) {
-        if self.log_full {
-            let reason = CloseReason::LogFull;
-            self.immediate.push((conn.front, Mail::Close { conn: conn.conn, reason }));
-            return;
-        }
-        let session = self.session_ids.take();
-        self.sessions.track(session, timeout_ms, Some(conn), self.now);
-        let origin = Origin { conn, session, xid: Xid::INTERNAL, op: OpCode::CreateSession };
-        self.propose(Some(origin), session, Xid::INTERNAL, &Txn::CreateSession(timeout_ms));
-    }
-
-    fn on_disconnected(&mut self, conn: ConnRef, session: SessionId) {
-        if let Some(tracked) = self.sessions.get_mut(session)
-            && tracked.conn == Some(conn)
-        {
-            tracked.conn = None;
+        if self.is_in_step() {
+            for (session, _) in tree.sessions() {
+                assert!(self.sessions.get(session).is_some(), "session {session} is tracked");
+            }
         }
     }
 
     fn on_request(&mut self, request: Request, tree: &Tree) {
-        let Request { conn, session, xid, op, body, ids } = request;
+        let (conn, session) = (request.conn, request.session);
         let refused = match self.sessions.get(session) {
+            _ if !self.serves_clients() => Some(CloseReason::NotServing),
             None => Some(CloseReason::SessionClosed),
             Some(_) if mutated(Mutation::ServeMovedSession) => None,
             Some(tracked) if tracked.closing && !mutated(Mutation::ServeClosingSession) => {
@@ -407,29 +404,41 @@ impl Core {
             Some(_) => None,
         };
         if let Some(reason) = refused {
-            self.immediate.push((conn.front, Mail::Close { conn: conn.conn, reason }));
-            return;
+            return self.close(conn, reason);
         }
+        if self.is_learning() {
+            return self.forward(request);
+        }
+        let Request { xid, op, body, ids, .. } = request;
         let origin = Origin { conn, session, xid, op };
         match op {
             OpCode::Sync => self.answer(origin, Answer::Sync(body)),
-            _ if self.log_full => self.answer(origin, Answer::Error(ErrorCode::OperationTimeout)),
-            OpCode::CloseSession => self.close_session(session, Some(origin), tree),
-            _ => self.prepare(origin, &body, &ids, tree),
+            _ if self.log_full => self.answer(origin, Answer::LOG_FULL),
+            OpCode::CloseSession => self.close_session(session, Some(origin), xid, tree),
+            _ => self.prepare(Some(origin), session, (xid, op), &body, &ids, tree),
         }
     }
 
-    fn prepare(&mut self, origin: Origin, body: &[u8], ids: &[oxikeeper_proto::Id], tree: &Tree) {
-        let Origin { session, op, .. } = origin;
+    fn prepare(
+        &mut self,
+        origin: Option<Origin>,
+        session: SessionId,
+        (cxid, op): (Xid, OpCode),
+        body: &[u8],
+        ids: &[Id],
+        tree: &Tree,
+    ) {
         let config = Arc::clone(&self.config);
-        let txn = self.prep(&config, tree, session, ids).request(op, body);
-        match txn {
-            Ok(txn) => self.propose(Some(origin), session, origin.xid, &txn),
-            Err(Refusal::Failed(code)) => {
-                self.propose(Some(origin), session, origin.xid, &Txn::Error(code.to_wire()));
+        match (self.prep(&config, tree, session, ids).request(op, body), origin) {
+            (Ok(txn), _) => self.propose(origin, session, cxid, &txn),
+            (Err(Refusal::Failed(code)), _) => {
+                self.propose(origin, session, cxid, &Txn::Error(code.to_wire()));
             }
-            Err(Refusal::Undecodable) => {
-                self.answer(origin, Answer::Error(ErrorCode::MarshallingError));
+            (Err(Refusal::Undecodable), Some(origin)) => self.answer(origin, Answer::UNDECODABLE),
+            // A learner hears of it by its transaction alone.
+            (Err(Refusal::Undecodable), None) => {
+                let code = ErrorCode::MarshallingError;
+                self.propose(None, session, cxid, &Txn::Error(code.to_wire()));
             }
         }
     }
@@ -439,7 +448,7 @@ impl Core {
         config: &'c NodeConfig,
         tree: &'c Tree,
         session: SessionId,
-        ids: &'c [oxikeeper_proto::Id],
+        ids: &'c [Id],
     ) -> Prep<'c> {
         let zxid = self.next_zxid();
         let outstanding = &mut self.outstanding;
@@ -448,6 +457,11 @@ impl Core {
 
     /// The zxid that the next transaction will have.
     fn next_zxid(&self) -> Zxid {
+        if let Service::Leading { epoch } = self.service
+            && self.last_zxid.epoch() < epoch
+        {
+            return Zxid::from_parts(epoch, 1);
+        }
         // 2^32 writes of one standalone epoch: the epoch goes up, as at an ensemble's rollover.
         let rolled = || Zxid::from_parts(self.last_zxid.epoch() + 1, 1);
         self.last_zxid.next().unwrap_or_else(rolled)
@@ -457,6 +471,14 @@ impl Core {
     fn propose(&mut self, origin: Option<Origin>, session: SessionId, cxid: Xid, txn: &Txn<'_>) {
         let zxid = self.next_zxid();
         assert!(zxid.follows(self.last_zxid), "{zxid} after {}", self.last_zxid);
+        let is_ensemble = self.service != Service::Standalone;
+        if is_ensemble && zxid.counter() == u32::MAX {
+            // Nothing is proposed any more. The peer lets go of the epoch, and clients come again.
+            if !std::mem::replace(&mut self.is_epoch_full, true) {
+                self.to_peer.push(PeerInput::EpochIsFull);
+            }
+            return;
+        }
         self.last_zxid = zxid;
         let header =
             TxnHeader { session, cxid: cxid.0, zxid, time_ms: self.wall.0, kind: txn.kind() };
@@ -466,11 +488,19 @@ impl Core {
             tree_digest: self.outstanding.digest() as i64,
         });
         let bytes = self.next_batch.push(&header, txn, digest);
+        if is_ensemble {
+            let payload = Bytes::copy_from_slice(self.next_batch.last_payload());
+            self.to_peer.push(PeerInput::Propose(Proposal { zxid, payload }));
+        }
+        self.count_for_snapshot(bytes);
+        self.pending.push_back(Pending::Txn { zxid, origin });
+    }
+
+    fn count_for_snapshot(&mut self, bytes: usize) {
         if self.snapshots.count(bytes) {
             self.next_batch.roll_after = true;
             self.snapshots.restart(&self.config);
         }
-        self.pending.push_back(Pending::Txn { zxid, origin });
     }
 
     /// Answers at this place in the order: behind everything that was taken before. What is behind
@@ -489,22 +519,29 @@ impl Core {
         let origins = self.pending.iter().filter_map(|pending| match pending {
             Pending::Txn { origin, .. } => origin.map(|origin| origin.conn),
             Pending::Answer { origin, .. } => Some(origin.conn),
+            Pending::Synced(_) => None,
         });
         self.stuck = if full { origins.collect() } else { BTreeSet::new() };
     }
 
-    /// Begins to close a session, on request or because it expired.
-    fn close_session(&mut self, session: SessionId, origin: Option<Origin>, tree: &Tree) {
-        let Some(tracked) = self.sessions.get_mut(session) else { return };
-        tracked.closing = true;
-        if let Some(conn) = tracked.conn
-            && origin.is_none()
-        {
-            self.immediate.push((conn.front, Mail::Stop { conn: conn.conn }));
+    /// Begins to close a session, because somebody asks or because it expired.
+    fn close_session(
+        &mut self,
+        session: SessionId,
+        origin: Option<Origin>,
+        cxid: Xid,
+        tree: &Tree,
+    ) {
+        if let Some(tracked) = self.sessions.get_mut(session) {
+            tracked.closing = true;
+            if let Some(conn) = tracked.conn
+                && origin.is_none()
+            {
+                self.immediate.push((conn.front, Mail::Stop { conn: conn.conn }));
+            }
         }
         let config = Arc::clone(&self.config);
         let txn = self.prep(&config, tree, session, &[]).close_session();
-        let cxid = origin.map_or(Xid::INTERNAL, |origin| origin.xid);
         self.propose(origin, session, cxid, &txn);
     }
 
@@ -519,10 +556,11 @@ impl Core {
         self.bucket.tell(self.now);
         let heard = self.heard_until.iter().copied().min().unwrap_or(self.now);
         // While the log is full nobody expires: who comes back before there is room has lost nothing.
-        if !self.log_full {
+        // In an ensemble the leader alone expires sessions.
+        if self.is_leading() && !self.log_full {
             for session in self.sessions.expired(heard.min(self.now)) {
                 info!(%session, "session expired");
-                self.close_session(session, None, tree);
+                self.close_session(session, None, Xid::INTERNAL, tree);
             }
             self.reap(tree);
         }
@@ -545,57 +583,12 @@ impl Core {
     fn may_start_snapshot(&self) -> bool {
         let trigger = &self.snapshots;
         let is_time = trigger.at_once || self.now >= trigger.not_before;
-        trigger.wanted && !trigger.running && is_time
+        // Of a history that may yet be cut there is no snapshot.
+        trigger.wanted && !trigger.running && is_time && self.is_in_step()
     }
 
     /// A reply without a body, for a connection.
     fn error_frame(bytes: &mut Vec<u8>, xid: Xid, zxid: Zxid, code: ErrorCode) {
         frame(bytes, ReplyHeader { xid: xid.0, zxid, err: code.to_wire() }, |_| {});
-    }
-}
-
-impl SnapshotTrigger {
-    fn new(seed: u64) -> SnapshotTrigger {
-        SnapshotTrigger {
-            txns: 0,
-            bytes: 0,
-            txns_due: u64::MAX,
-            bytes_due: u64::MAX,
-            random: seed,
-            wanted: false,
-            running: false,
-            not_before: Now::default(),
-            at_once: false,
-        }
-    }
-
-    /// Counts one transaction; true if a snapshot is due.
-    fn count(&mut self, bytes: usize) -> bool {
-        self.txns += 1;
-        self.bytes += bytes as u64;
-        let due = self.txns > self.txns_due || self.bytes > self.bytes_due;
-        self.wanted |= due;
-        due
-    }
-
-    /// Draws the next goals from the upper half, so that servers do not snapshot together.
-    fn restart(&mut self, config: &NodeConfig) {
-        let half = u64::from(config.snap_count.max(2)) / 2;
-        self.txns = 0;
-        self.bytes = 0;
-        self.txns_due = half + self.draw() % half.max(1);
-        self.bytes_due = match config.snap_log_bytes {
-            Some(limit) => limit / 2 + self.draw() % (limit / 2).max(1),
-            None => u64::MAX,
-        };
-    }
-
-    /// The next number of a SplitMix64 sequence.
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }

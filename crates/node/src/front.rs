@@ -43,7 +43,7 @@ use self::watch_table::{Slot, WatchTable};
 use crate::auth;
 use crate::command::{Asked, ClientLine, FourLetterWord, FrontStats};
 use crate::config::NodeConfig;
-use crate::mail::{ConnId, ConnRef, FrontId, ToCore};
+use crate::mail::{ConnId, ConnRef, FrontId, Serving, ToCore};
 use crate::mutation::{Mutation, mutated};
 use crate::time::Now;
 
@@ -111,6 +111,7 @@ pub struct Front {
     ready: Vec<Slot>,
     stats: FrontStats,
     throttle: Throttle,
+    serving: Serving,
 }
 
 impl Front {
@@ -133,6 +134,7 @@ impl Front {
             ready: Vec::new(),
             stats: FrontStats::default(),
             throttle: Throttle::default(),
+            serving: if config.ensemble { Serving::Nobody } else { Serving::Everybody },
             config,
         }
     }
@@ -462,6 +464,9 @@ impl Front {
         at: View<'_>,
         out: &mut Outputs,
     ) {
+        if self.serving == Serving::Nobody {
+            return close(connection, CloseHow::Now, "this server has no leader", out);
+        }
         let Ok(request) = Reader::new(frame).get::<ConnectRequest<'_>>() else {
             return close(connection, CloseHow::Now, "a malformed handshake", out);
         };

@@ -1,7 +1,7 @@
 //! One server's mind, as two deterministic machines: [`core`], one per server, which orders and
 //! applies writes and owns the sessions; and [`front`], one per reactor, which owns connections,
 //! reads, watches and the order of replies. They share nothing but the tree, which the shell
-//! locks, and what [`mail`] carries between them.
+//! locks, and what [`mail`] carries between them. In an ensemble a [`member`] is a Core and its peer.
 //!
 //! Pure: no clock, socket, file, thread or randomness.
 
@@ -12,6 +12,7 @@ pub mod core;
 pub mod front;
 pub mod histogram;
 pub mod mail;
+pub mod member;
 pub mod mutation;
 pub mod session_id;
 pub mod time;

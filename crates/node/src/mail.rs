@@ -122,6 +122,8 @@ pub enum Mail {
         /// The connection.
         conn: ConnId,
     },
+    /// Who is served from here on. Whoever is not any more is disconnected.
+    Serving(Serving),
     /// Close without a word.
     Close {
         /// The connection.
@@ -129,6 +131,15 @@ pub enum Mail {
         /// For the log.
         reason: CloseReason,
     },
+}
+
+/// Whom a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// No client: this server is of an ensemble and has no leader.
+    Nobody,
+    /// Every client.
+    Everybody,
 }
 
 /// Why the Core has a connection closed.
@@ -146,6 +157,8 @@ pub enum CloseReason {
     LogFull,
     /// It met `connection_throttle_tokens`.
     Throttled,
+    /// This server has no leader.
+    NotServing,
 }
 
 /// What the Core did in one hold of the tree's write lock, for one Front.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use oxikeeper_proto::multi::MultiHeader;
 use oxikeeper_proto::reply::{Create2Reply, ErrorReply, PathReply, ReplyHeader, StatReply, frame};
 use oxikeeper_proto::txn::decode_payload;
-use oxikeeper_proto::{Encode, ErrorCode, OpCode, Txn, Zxid};
+use oxikeeper_proto::{Encode, ErrorCode, OpCode, SessionId, Txn, Zxid};
 use oxikeeper_tree::{Applied, ChangeList, Outcome, Tree};
 use tracing::error;
 
@@ -91,9 +91,16 @@ impl Core {
                 Some(Pending::Answer { origin, answer }) => {
                     answer_now(&origin, &answer, tree.last_zxid(), &mut outgoing);
                 }
+                Some(Pending::Synced(session)) => {
+                    if let Some((origin, answer)) = self.forwarded.take_sync(session) {
+                        answer_now(&origin, &answer, tree.last_zxid(), &mut outgoing);
+                    }
+                    self.answer_waiting(session, tree, &mut outgoing);
+                }
                 None => break,
             }
         }
+        self.enter(tree);
         let Outgoing { batches, changes } = outgoing;
         let changes = Arc::new(changes);
         for batch in batches {
@@ -106,7 +113,8 @@ impl Core {
             self.snapshots.at_once = false;
             self.snapshots.running = true;
         }
-        ApplyEnd { more: self.is_next_ready(), start_snapshot }
+        let more = self.is_next_ready() || !self.immediate.is_empty();
+        ApplyEnd { more, start_snapshot }
     }
 
     fn apply_next(
@@ -117,8 +125,8 @@ impl Core {
         outgoing: &mut Outgoing<'_>,
     ) {
         let (batch, index) = self.next_record();
-        let (header, txn, digest) =
-            decode_payload(batch.payload(index)).expect("the Core encoded this payload itself");
+        let (header, txn, digest) = decode_payload(batch.payload(index))
+            .expect("it was encoded here, or decoded by the peer");
         assert_eq!(header.zxid, zxid, "records are applied in the order they were prepared");
         assert!(zxid.follows(tree.last_zxid()), "{zxid} after {}", tree.last_zxid());
         let first_change = outgoing.changes.len();
@@ -132,14 +140,25 @@ impl Core {
         if !mutated(Mutation::ReplyBeforeEvent) {
             outgoing.tell_changes(first_change, &self.watching);
         }
+        let origin = origin.or_else(|| self.forwarded.take(&header, &txn));
         let closed = match txn {
             Txn::CloseSession(_) => self.sessions.remove(header.session),
+            Txn::CreateSession(timeout_ms) => {
+                self.begin_session(header.session, timeout_ms, origin.as_ref());
+                None
+            }
             _ => None,
         };
         match origin {
+            // The session is with another server by now.
+            Some(origin) if is_moved(&txn) => {
+                let close =
+                    Mail::Close { conn: origin.conn.conn, reason: CloseReason::SessionMoved };
+                outgoing.batches[usize::from(origin.conn.front.0)].items.push(close);
+            }
             Some(origin) => reply(&origin, zxid, &txn, &applied, outgoing),
             None => {
-                if let Some(conn) = closed.and_then(|session| session.conn) {
+                if let Some(conn) = closed.as_ref().and_then(|session| session.conn) {
                     let reason = CloseReason::SessionExpired;
                     let close = Mail::Close { conn: conn.conn, reason };
                     outgoing.batches[usize::from(conn.front.0)].items.push(close);
@@ -148,6 +167,30 @@ impl Core {
         }
         if mutated(Mutation::ReplyBeforeEvent) {
             outgoing.tell_changes(first_change, &self.watching);
+        }
+        self.answer_waiting(header.session, tree, outgoing);
+        if closed.is_some() {
+            self.forwarded.forget(header.session);
+        }
+    }
+
+    /// Learner: a session begins. Its leader has tracked it since it was proposed.
+    fn begin_session(&mut self, session: SessionId, timeout_ms: i32, origin: Option<&Origin>) {
+        if self.is_leading() {
+            return;
+        }
+        if self.sessions.get(session).is_none() {
+            self.sessions.track(session, timeout_ms, None, self.now);
+        }
+        if let Some(origin) = origin {
+            self.sessions.renew(session, timeout_ms, origin.conn, self.now);
+        }
+    }
+
+    /// Learner: answers that waited for nothing but the requests before them.
+    fn answer_waiting(&mut self, session: SessionId, tree: &Tree, outgoing: &mut Outgoing<'_>) {
+        while let Some((origin, answer)) = self.forwarded.take_answer(session) {
+            answer_now(&origin, &answer, tree.last_zxid(), outgoing);
         }
     }
 
@@ -162,6 +205,10 @@ impl Core {
         }
         (batch, index)
     }
+}
+
+fn is_moved(txn: &Txn<'_>) -> bool {
+    matches!(txn, Txn::Error(code) if *code == ErrorCode::SessionMoved.to_wire())
 }
 
 /// Answers a request that takes no transaction.

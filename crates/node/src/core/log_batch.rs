@@ -27,6 +27,19 @@ impl LogBatch {
         &self.bytes[self.records[index].1.clone()]
     }
 
+    /// The payload of the last record.
+    pub(super) fn last_payload(&self) -> &[u8] {
+        self.records.len().checked_sub(1).map_or(&[], |last| self.payload(last))
+    }
+
+    /// Appends a transaction as another server encoded it; returns the length of its payload.
+    pub(super) fn push_payload(&mut self, zxid: Zxid, payload: &[u8]) -> usize {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        self.records.push((zxid, start..self.bytes.len()));
+        payload.len()
+    }
+
     /// Appends a transaction; returns the length of its payload.
     pub(super) fn push(
         &mut self,

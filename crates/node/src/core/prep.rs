@@ -47,6 +47,23 @@ impl From<DecodeError> for Refusal {
     }
 }
 
+/// Whether [`Prep::request`] would find this body undecodable.
+pub(super) fn is_undecodable(op: OpCode, body: &[u8]) -> bool {
+    let mut reader = Reader::new(body);
+    match op {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+            reader.get::<CreateRequest<'_>>().is_err()
+        }
+        OpCode::CreateTtl => reader.get::<CreateTtlRequest<'_>>().is_err(),
+        OpCode::Delete => reader.get::<PathVersionRequest<'_>>().is_err(),
+        OpCode::SetData => reader.get::<SetDataRequest<'_>>().is_err(),
+        OpCode::SetAcl => reader.get::<SetAclRequest<'_>>().is_err(),
+        OpCode::Multi => matches!(reader.get::<MultiRequest<'_>>(), Err(DecodeError::Null)),
+        OpCode::Reconfig => reader.get::<ReconfigRequest<'_>>().is_err(),
+        _ => false,
+    }
+}
+
 /// What one request is prepared against.
 pub(super) struct Prep<'c> {
     pub config: &'c NodeConfig,

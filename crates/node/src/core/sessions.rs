@@ -8,16 +8,32 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oxikeeper_proto::SessionId;
 
+use oxikeeper_zab::io::LinkId;
+
 use crate::mail::ConnRef;
 use crate::time::Now;
+
+/// Which server of an ensemble serves a session. A request that comes by another was sent before the
+/// session moved. Source: quorum-protocol reference, 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Nobody has used it since this server leads: the first one to do so has it.
+    Nobody,
+    /// This server.
+    Here,
+    /// The learner at the other end of this link.
+    Learner(LinkId),
+}
 
 /// A session the Core tracks.
 #[derive(Debug)]
 pub(super) struct Session {
     /// The timeout in force, milliseconds: that of its latest connection.
     pub timeout_ms: i32,
-    /// The connection that holds it, if any.
+    /// The connection that holds it, if it is one of ours.
     pub conn: Option<ConnRef>,
+    /// Which server has it; of meaning at the leader only.
+    pub owner: Owner,
     /// A closeSession is under way: nothing of it is taken any more.
     pub closing: bool,
     /// The bucket in which it expires.
@@ -66,7 +82,8 @@ impl Sessions {
     /// Starts to track a session, heard from just now.
     pub fn track(&mut self, session: SessionId, timeout_ms: i32, conn: Option<ConnRef>, now: Now) {
         let bucket = self.bucket_of(now, timeout_ms);
-        let entry = Session { timeout_ms, conn, closing: false, bucket, listed: bucket };
+        let owner = if conn.is_some() { Owner::Here } else { Owner::Nobody };
+        let entry = Session { timeout_ms, conn, owner, closing: false, bucket, listed: bucket };
         if let Some(old) = self.by_id.insert(session, entry) {
             self.unlist(session, old.listed);
         }
@@ -115,13 +132,28 @@ impl Sessions {
         }
     }
 
+    /// As [`touch`](Self::touch), with the timeout that the session's server names.
+    pub fn touch_with(&mut self, session: SessionId, timeout_ms: i32, when: Now) {
+        let bucket = self.bucket_of(when, timeout_ms);
+        if let Some(entry) = self.by_id.get_mut(&session) {
+            entry.bucket = entry.bucket.max(bucket);
+        }
+    }
+
+    /// Gives a session to a connection of ours, with another timeout.
+    pub fn renew(&mut self, session: SessionId, timeout_ms: i32, conn: ConnRef, now: Now) {
+        self.set_timeout(session, timeout_ms, now);
+        let Some(entry) = self.by_id.get_mut(&session) else { return };
+        entry.conn = Some(conn);
+        entry.owner = Owner::Here;
+    }
+
     /// Gives a session another timeout, and counts it as heard from. A shorter timeout takes
     /// effect with the first bucket that comes due.
-    pub fn renew(&mut self, session: SessionId, timeout_ms: i32, conn: ConnRef, now: Now) {
+    pub fn set_timeout(&mut self, session: SessionId, timeout_ms: i32, now: Now) {
         let bucket = self.bucket_of(now, timeout_ms);
         let Some(entry) = self.by_id.get_mut(&session) else { return };
         entry.timeout_ms = timeout_ms;
-        entry.conn = Some(conn);
         entry.bucket = bucket;
         let listed = entry.listed;
         if bucket < listed {

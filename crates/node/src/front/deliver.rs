@@ -10,7 +10,7 @@ use super::local::put_event;
 use super::request::LENGTH_BYTES;
 use super::{CloseHow, Front, Outputs, View, close, put_connect_response};
 use crate::command::Answered;
-use crate::mail::{CloseReason, ConnId, ConnRef, Mail, MailBatch, ToCore};
+use crate::mail::{CloseReason, ConnId, ConnRef, Mail, MailBatch, Serving, ToCore};
 
 impl Front {
     /// Takes all mail there is, in order; then the requests that waited for it go on.
@@ -64,11 +64,25 @@ impl Front {
                     self.put_back(slot, connection);
                 }
             }
+            Mail::Serving(serving) => self.set_serving(serving, out),
             Mail::Close { conn, reason } => {
                 if let Some((slot, mut connection)) = self.take(conn) {
                     close(&mut connection, CloseHow::Now, close_text(reason), out);
                     self.put_back(slot, connection);
                 }
+            }
+        }
+    }
+
+    /// Who has a session here, or asks for one, has to look for another server.
+    fn set_serving(&mut self, serving: Serving, out: &mut Outputs) {
+        self.serving = serving;
+        if serving == Serving::Everybody {
+            return;
+        }
+        for connection in self.connections.iter_mut().flatten() {
+            if matches!(connection.stage, Stage::Connecting | Stage::Open) {
+                close(connection, CloseHow::Now, close_text(CloseReason::NotServing), out);
             }
         }
     }
@@ -188,6 +202,7 @@ fn close_text(reason: CloseReason) -> &'static str {
         CloseReason::SessionClosed => "its session is closed",
         CloseReason::SessionMoved => "its session has moved to another connection",
         CloseReason::Throttled => "more handshakes than connection_throttle_tokens",
+        CloseReason::NotServing => "this server has no leader",
         CloseReason::LogFull => "no new sessions while the log's disk is full",
     }
 }

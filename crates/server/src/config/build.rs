@@ -71,7 +71,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
             emulate_353: settings.property_switch("zookeeper.emulate353TTLNodes", false),
             hash_seed: random_seed(),
         },
-        node: node(settings, jute_max as usize, payload_max as usize, digest_enabled)?,
+        node: node(settings, &ensemble, jute_max as usize, payload_max as usize, digest_enabled)?,
         reactors: reactors(settings),
         end_patience: Duration::from_millis(not_negative(end_ms) as u64),
         admin: AdminConfig::read(settings)?,
@@ -110,6 +110,7 @@ pub(super) fn refuse_ensemble(
 
 fn node(
     settings: &Settings,
+    ensemble: &EnsembleConfig,
     frame_bytes_max: usize,
     txn_bytes_max: usize,
     digest_enabled: bool,
@@ -122,11 +123,15 @@ fn node(
     let number = |name: &str, default, least| {
         settings.property_int(name, default).clamp(least, u32::MAX.into()) as u32
     };
+    let is_ensemble = ensemble.is_distributed();
+    let my_id = ensemble.my_id.filter(|_| is_ensemble).unwrap_or(1);
     Ok(NodeConfig {
+        ensemble: is_ensemble,
+        leader_serves: ensemble.leader_serves,
         tick_ms,
         session_timeout_ms_min: min,
         session_timeout_ms_max: max,
-        server_id: 1,
+        server_id: my_id as u8,
         started_ms: clock::wall().0,
         extended_types: settings.property_switch("zookeeper.extendedTypesEnabled", false),
         enforce_quota: settings.property_switch("zookeeper.enforceQuota", false),

@@ -331,6 +331,12 @@ impl Core {
         }
     }
 
+    /// Whether a walk of the tree may begin that is not the Core's own, for a learner. It ends with
+    /// [`Input::SnapshotFinished`].
+    pub fn reserve_walk(&mut self) -> bool {
+        !std::mem::replace(&mut self.snapshots.running, true)
+    }
+
     /// Asks for a snapshot as soon as one may begin.
     pub fn want_snapshot(&mut self) {
         self.snapshots.wanted = true;

@@ -106,7 +106,6 @@ impl Config {
         let mut config = build::config(&settings)?;
         // First whether the file is right at all, then whether this version can do what it says.
         keys::refuse_unprotected(&settings)?;
-        build::refuse_ensemble(&config.ensemble, &settings)?;
         config.text = String::from_utf8_lossy(bytes).into_owned();
         config.notes = settings.notes.into_inner();
         Ok(config)

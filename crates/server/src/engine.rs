@@ -11,18 +11,22 @@
 //!  reactor <-- mail <-- apply, under the tree's write lock <-- Durable
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use oxikeeper_node::core::{Core, Input, LogBatch};
+use oxikeeper_node::core::{Core, Input};
 use oxikeeper_node::mail::{FrontId, MailBatch};
+use oxikeeper_node::member::Member;
 use oxikeeper_node::time::Now;
-use oxikeeper_tree::SnapshotWalk;
+use oxikeeper_proto::Zxid;
+use oxikeeper_tree::{SnapshotWalk, Tree};
+use oxikeeper_zab::io::{Input as PeerInput, Output as PeerOutput};
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{self, Clock};
+use crate::ensemble::Driver;
+use crate::log_writer::LogJob;
 use crate::shared::Shared;
 
 /// Turns taken in one go, so that a thread comes back to its own work under any load.
@@ -39,9 +43,30 @@ pub enum Runner {
     LogWriter,
 }
 
+/// Something for the Core, or for its peer.
+#[derive(Debug)]
+pub enum Work {
+    /// For the Core.
+    Core(Input),
+    /// For the peer.
+    Peer(PeerInput),
+}
+
+impl From<Input> for Work {
+    fn from(input: Input) -> Work {
+        Work::Core(input)
+    }
+}
+
+impl From<PeerInput> for Work {
+    fn from(input: PeerInput) -> Work {
+        Work::Peer(input)
+    }
+}
+
 /// The Core, and what waits for it.
 pub struct Engine {
-    queue: Mutex<Vec<Input>>,
+    queue: Mutex<Vec<Work>>,
     machine: Mutex<Machine>,
     /// Something is left to be done: no reactor may sleep.
     is_unfinished: AtomicBool,
@@ -51,15 +76,18 @@ pub struct Engine {
 
 /// What one turn of the Core needs.
 pub struct Machine {
-    core: Core,
+    member: Member,
     clock: Clock,
+    /// Whoever does what the peer wants done. None alone.
+    driver: Option<Driver>,
     /// To the log writer, which takes one batch at a time. None at the end.
-    log: Option<Sender<Arc<LogBatch>>>,
+    log: Option<Sender<LogJob>>,
     snapshots: Sender<SnapshotWalk>,
     is_writing: bool,
     /// When the log writer was given its last batch.
     writing_since: Option<Now>,
-    inputs: Vec<Input>,
+    inputs: Vec<Work>,
+    outputs: Vec<PeerOutput>,
     mail: Vec<MailBatch>,
 }
 
@@ -74,19 +102,22 @@ struct Turn {
 impl Engine {
     /// An engine at rest.
     pub fn new(
-        core: Core,
+        member: Member,
         clock: Clock,
-        log: Sender<Arc<LogBatch>>,
+        driver: Option<Driver>,
+        log: Sender<LogJob>,
         snapshots: Sender<SnapshotWalk>,
     ) -> Engine {
         let machine = Machine {
-            core,
+            member,
             clock,
+            driver,
             log: Some(log),
             snapshots,
             is_writing: false,
             writing_since: None,
             inputs: Vec::new(),
+            outputs: Vec::new(),
             mail: Vec::new(),
         };
         Engine {
@@ -98,8 +129,8 @@ impl Engine {
     }
 
     /// Adds inputs, in order. Somebody has to [`run`](Self::run) the Core then.
-    pub fn push(&self, inputs: impl IntoIterator<Item = Input>) {
-        self.queue.lock().extend(inputs);
+    pub fn push(&self, inputs: impl IntoIterator<Item = impl Into<Work>>) {
+        self.queue.lock().extend(inputs.into_iter().map(Into::into));
     }
 
     /// Whether a reactor has to run the Core before it sleeps.
@@ -136,7 +167,7 @@ impl Engine {
     /// Looks at the Core, waiting until nobody runs it. The caller must not hold the tree's lock. What
     /// others wanted done meanwhile, and left to whoever has the Core, a reactor does.
     pub fn with_core<T>(&self, shared: &Shared, look: impl FnOnce(&Core) -> T) -> T {
-        let seen = look(&self.machine.lock().core);
+        let seen = look(self.machine.lock().member.core());
         self.leave_to_reactor(shared);
         seen
     }
@@ -159,10 +190,35 @@ impl Engine {
         let now = machine.clock.now();
         let writing = machine.writing_since.filter(|_| machine.is_writing);
         let writing = writing.map(|since| now.since(since));
-        let seen = look(&mut machine.core, writing);
+        let seen = look(machine.member.core_mut(), writing);
         drop(machine);
         self.leave_to_reactor(shared);
         Some(seen)
+    }
+
+    /// Puts another state in place of the present one, and tells the peer. The caller must not hold
+    /// the tree's lock. A snapshot that is being written of the old state is given up by its writer.
+    pub fn replace_tree(&self, shared: &Shared, tree: Tree, done: PeerInput) {
+        let mut machine = self.machine.lock();
+        let previous = std::mem::replace(&mut *shared.tree.write(), tree);
+        machine.step_all([Work::Peer(done)], shared);
+        drop(machine);
+        drop(previous);
+        self.leave_to_reactor(shared);
+    }
+
+    /// Begins to walk the tree if it stands at `at_least` and no other walk is under way. Whoever got
+    /// one ends it in the tree, and then says [`Input::SnapshotFinished`].
+    pub fn begin_walk(&self, shared: &Shared, at_least: Zxid) -> Option<SnapshotWalk> {
+        let mut machine = self.machine.lock();
+        let mut tree = shared.tree.write();
+        let is_there = tree.last_zxid() >= at_least;
+        let walk =
+            (is_there && machine.member.core_mut().reserve_walk()).then(|| tree.begin_snapshot());
+        drop(tree);
+        drop(machine);
+        self.leave_to_reactor(shared);
+        walk
     }
 
     /// Makes durable and applies all that was taken, then lets the log writer end. False if the
@@ -173,7 +229,7 @@ impl Engine {
         loop {
             machine.step(self, shared);
             let turn = machine.turn(Runner::Reactor, shared);
-            if machine.core.is_log_full() {
+            if machine.member.core().is_log_full() {
                 return false;
             }
             if machine.is_writing {
@@ -191,12 +247,29 @@ impl Machine {
     /// Feeds the Core all there is.
     fn step(&mut self, engine: &Engine, shared: &Shared) {
         std::mem::swap(&mut *engine.queue.lock(), &mut self.inputs);
+        let mut inputs = std::mem::take(&mut self.inputs);
+        self.step_all(inputs.drain(..), shared);
+        self.inputs = inputs;
+    }
+
+    fn step_all(&mut self, inputs: impl IntoIterator<Item = Work>, shared: &Shared) {
         let tree = shared.tree.read();
         let tick = Input::Tick { now: self.clock.now(), wall: clock::wall() };
-        self.core.step(tick, &tree);
-        for input in self.inputs.drain(..) {
-            self.is_writing &= !matches!(input, Input::Durable(_));
-            self.core.step(input, &tree);
+        self.member.step(tick, &tree, &mut self.outputs);
+        for work in inputs {
+            match work {
+                Work::Core(input) => {
+                    self.is_writing &= !matches!(input, Input::Durable(_));
+                    self.member.step(input, &tree, &mut self.outputs);
+                }
+                Work::Peer(input) => self.member.step_peer(input, &tree, &mut self.outputs),
+            }
+        }
+        drop(tree);
+        if let Some(driver) = &self.driver {
+            let role = self.member.peer().map(oxikeeper_zab::peer::Peer::role);
+            let deadline = self.member.next_deadline();
+            driver.carry_out(&mut self.outputs, role, deadline);
         }
     }
 
@@ -205,27 +278,27 @@ impl Machine {
         let mut gave_batch = false;
         if !self.is_writing
             && let Some(log) = &self.log
-            && let Some(batch) = self.core.take_log_batch()
+            && let Some(batch) = self.member.core_mut().take_log_batch()
         {
             self.is_writing = true;
             self.writing_since = Some(self.clock.now());
             gave_batch = true;
             // It takes no more only when it has failed: it says why, and the process ends.
-            let _ = log.send(batch);
+            let _ = log.send(LogJob::Batch(batch));
         }
-        if self.core.has_work_to_apply() && !(gave_batch && runner == Runner::LogWriter) {
+        if self.member.core().has_work_to_apply() && !(gave_batch && runner == Runner::LogWriter) {
             self.apply(shared);
         }
-        Turn { more: self.core.has_work_to_apply(), gave_batch }
+        Turn { more: self.member.core().has_work_to_apply(), gave_batch }
     }
 
     /// One hold of the tree's lock: what is applied in it is in the mailboxes before it ends.
     fn apply(&mut self, shared: &Shared) {
         let mut tree = shared.tree.write();
         for (index, mailbox) in (0..).zip(&shared.mailboxes) {
-            self.core.set_watching(FrontId(index), mailbox.is_watching());
+            self.member.core_mut().set_watching(FrontId(index), mailbox.is_watching());
         }
-        let end = self.core.apply(&mut tree, &mut self.mail);
+        let end = self.member.core_mut().apply(&mut tree, &mut self.mail);
         let walk = end.start_snapshot.then(|| tree.begin_snapshot());
         let mut woken = 0u64;
         for (index, batch) in self.mail.drain(..).enumerate() {

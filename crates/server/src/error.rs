@@ -74,6 +74,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The ensemble cannot be what the configuration says.
+    #[error("{0}")]
+    Ensemble(String),
     /// The operating system refused something else.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
@@ -100,6 +103,7 @@ impl RunError {
             RunError::Storage(StorageError::Directory(_) | StorageError::Io { .. }) => 3,
             RunError::Directories { .. } | RunError::InUse(_) | RunError::Lock { .. } => 3,
             RunError::Admin { .. } => 4,
+            RunError::Ensemble(_) => 2,
             RunError::Metrics { .. } => 1,
             RunError::Storage(_) | RunError::Listen { .. } | RunError::System(..) => 1,
         }

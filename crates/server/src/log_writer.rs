@@ -15,12 +15,21 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::engine::Runner;
+use crate::ensemble::{DiskJob, EnsembleFiles};
 use crate::shared::Shared;
 
 /// How long to wait before a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(200);
 /// How long to wait before preparing is tried again that has failed.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
+
+/// What the writer does, one after the other.
+pub enum LogJob {
+    /// Append and sync.
+    Batch(Arc<LogBatch>),
+    /// Something for the peer.
+    Peer(DiskJob),
+}
 
 /// What the writer needs to know.
 pub struct LogWriter<D: Disk> {
@@ -34,6 +43,8 @@ pub struct LogWriter<D: Disk> {
     pub warn_after: Duration,
     /// Whoever prepares the next file.
     pub ahead: LogAhead<D>,
+    /// For the peer's work.
+    pub files: EnsembleFiles<D>,
 }
 
 /// The writer's end of the thread that prepares files.
@@ -76,9 +87,12 @@ impl<D: Disk> LogWriter<D> {
     ///
     /// # Errors
     /// A failed write or sync: the process has to stop, since nobody knows what is on disk.
-    pub fn run(mut self, batches: &Receiver<Arc<LogBatch>>) -> Result<(), StorageError> {
-        while let Ok(batch) = batches.recv() {
-            self.write(&batch)?;
+    pub fn run(mut self, jobs: &Receiver<LogJob>) -> Result<(), StorageError> {
+        while let Ok(job) = jobs.recv() {
+            match job {
+                LogJob::Batch(batch) => self.write(&batch)?,
+                LogJob::Peer(job) => self.do_for_peer(job)?,
+            }
         }
         self.log.roll()
     }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -13,10 +12,11 @@ use mio::{Poll, Waker};
 use oxikeeper_node::core::Core;
 use oxikeeper_node::front::Front;
 use oxikeeper_node::mail::{ConnId, FrontId};
-use oxikeeper_storage::{
-    Dirs, LogPreparer, RealDisk, SnapshotWriter, StorageError, TxnLog, clean_up, recover,
-};
-use oxikeeper_tree::{ChangeList, Restore, Tree};
+use oxikeeper_node::member::Member;
+use oxikeeper_storage::{Dirs, LogPreparer, RealDisk, TxnLog};
+use oxikeeper_tree::Tree;
+use oxikeeper_zab::io::Input as PeerInput;
+use oxikeeper_zab::peer::Peer;
 use parking_lot::{Mutex, RwLock};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{error, info, warn};
@@ -27,10 +27,14 @@ use crate::clock::{self, Clock};
 use crate::commands::{Commands, poke_all};
 use crate::config::{Config, Note};
 use crate::dir_lock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Runner};
+use crate::ensemble::{
+    Driver, Ensemble, EnsembleFiles, FeedJob, Feeder, Net, NetHandle, NetParts, Status, prepare,
+};
 use crate::error::RunError;
+use crate::files::{Files, Restored};
 use crate::limits::{ConnectionLimits, Exceeded};
-use crate::log_writer::{LogAhead, LogWriter, prepare_logs};
+use crate::log_writer::{LogAhead, LogJob, LogWriter, prepare_logs};
 use crate::open_files;
 use crate::reactor::{Accepted, Desk, Reactor, WAKER};
 use crate::shared::{Counters, LastSnapshot, Mailbox, Shared};
@@ -94,6 +98,7 @@ const LISTEN_BACKLOG: i32 = 128;
 pub fn run(config: Config) -> Result<ExitCode, RunError> {
     let clock = Clock::start();
     let listener = listen(&config)?;
+    let ensemble = Ensemble::of(&config)?;
     let admin = admin::listen(&config)?;
     let system = |what| move |error| RunError::System(what, error);
     let mut signals = EndSignals::take().map_err(system("signals"))?;
@@ -103,14 +108,29 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
         .map_err(|source| RunError::directories(source, &config.data_dir, &config.data_log_dir))?;
     let _lock = dir_lock::take(&config.data_dir)?;
     let began = clock.now();
-    let (tree, replayed, snapshot) = restore(&disk, &dirs, &config)?;
+    let files = Files {
+        disk: Arc::clone(&disk),
+        dirs: dirs.clone(),
+        recover: config.recover,
+        tree: config.tree,
+        compression: config.compression,
+    };
+    let Restored { mut tree, replayed, snapshot } = files.restore()?;
+    let peer = match &ensemble {
+        None => None,
+        Some(ensemble) => {
+            let (text, version) = ensemble.config_node();
+            tree.set_config(&text, version);
+            Some(ensemble.peer(&files, tree.last_zxid(), clock.now())?)
+        }
+    };
     let counters = Counters {
         load_us: AtomicU64::new(clock.now().since(began).as_micros() as u64),
         load_txns: AtomicU64::new(replayed),
         last_snapshot: Mutex::new(LastSnapshot::found(&snapshot)),
         ..Counters::default()
     };
-    let started = Started { clock, config, dirs, disk, counters };
+    let started = Started { clock, config, files, counters, ensemble: ensemble.zip(peer) };
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let zxid = tree.last_zxid();
     let server = Server::start(started, tree, listener, admin)?;
@@ -131,9 +151,9 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
 struct Started {
     clock: Clock,
     config: Config,
-    dirs: Dirs,
-    disk: Arc<RealDisk>,
+    files: Files<RealDisk>,
     counters: Counters,
+    ensemble: Option<(Ensemble, Peer)>,
 }
 
 /// The threads of a running server.
@@ -151,7 +171,8 @@ impl Server {
         listener: Option<TcpListener>,
         admin: admin::Listeners,
     ) -> Result<Server, RunError> {
-        let Started { clock, config, dirs, disk, counters } = started;
+        let Started { clock, config, files, counters, ensemble } = started;
+        let (disk, dirs) = (Arc::clone(&files.disk), files.dirs.clone());
         let admin_dirs = dirs.clone();
         let replayed = counters.load_txns.load(Ordering::Relaxed);
         let system = |what| move |error| RunError::System(what, error);
@@ -174,9 +195,32 @@ impl Server {
         let last_zxid = tree.last_zxid();
         let (log_sender, log_receiver) = mpsc::channel();
         let (walk_sender, walk_receiver) = mpsc::channel();
+        let mut seated = None;
+        let (member, driver) = match ensemble {
+            None => (Member::standalone(core), None),
+            Some((ensemble, peer)) => {
+                let (poll, net) = prepare().map_err(system("epoll"))?;
+                let (feed, feeds) = mpsc::channel();
+                let driver = Driver {
+                    net: Arc::clone(&net),
+                    log: log_sender.clone(),
+                    feeder: feed.clone(),
+                    status: Arc::new(Mutex::new(Status { role: peer.role() })),
+                };
+                seated = Some(Seated { ensemble, poll, net, feed, feeds });
+                (Member::new(core, peer), Some(driver))
+            }
+        };
+        let files_of_log = EnsembleFiles {
+            files: files.clone(),
+            log: config.log,
+            commit_log_count: seated.as_ref().map_or(0, |s| s.ensemble.commit_log_count()),
+            config: seated.as_ref().map(|s| s.ensemble.config_node()).unwrap_or_default(),
+        };
+        let log_for_net = log_sender.clone();
         let shared = Arc::new(Shared {
             tree: RwLock::new(tree),
-            engine: Engine::new(core, clock, log_sender, walk_sender),
+            engine: Engine::new(member, clock, driver, log_sender, walk_sender),
             mailboxes,
             counters,
             stopping: AtomicBool::new(false),
@@ -189,6 +233,7 @@ impl Server {
             clock,
             warn_after: config.fsync_warning,
             ahead: LogAhead { wanted, ready, is_asked: false },
+            files: files_of_log,
         };
         let preparer = LogPreparer::new(Arc::clone(&disk), dirs.clone(), config.log);
         spawn("log-ahead", move || prepare_logs(preparer, &is_wanted, &is_ready, clock))?;
@@ -208,6 +253,9 @@ impl Server {
             purge: config.purge,
         };
         spawn("snapshot", move || snapshotter.run(&walk_receiver))?;
+        if let Some(seated) = seated {
+            seated.start(&config, files, Arc::clone(&shared), log_for_net, clock)?;
+        }
         let limits = Arc::new(ConnectionLimits::new(
             config.connections_per_ip_max,
             config.connections_max,
@@ -270,6 +318,8 @@ impl Server {
     /// Takes no more requests, makes what was taken durable, and ends.
     fn end(self) {
         let patience = self.end_patience;
+        // A leader lets go first: the others need not find out that it is gone.
+        self.shared.run_core([PeerInput::StepDown], Runner::Reactor);
         self.shared.stopping.store(true, Ordering::SeqCst);
         poke_all(&self.shared);
         let (sender, receiver) = mpsc::channel();
@@ -295,6 +345,54 @@ fn spawn(
         .name(name.to_owned())
         .spawn(body)
         .map_err(|error| RunError::System("threads", error))
+}
+
+/// A server of an ensemble whose threads are about to run.
+struct Seated {
+    ensemble: Ensemble,
+    poll: Poll,
+    net: Arc<NetHandle>,
+    feed: mpsc::Sender<FeedJob>,
+    feeds: mpsc::Receiver<FeedJob>,
+}
+
+impl Seated {
+    fn start(
+        self,
+        config: &Config,
+        files: Files<RealDisk>,
+        shared: Arc<Shared>,
+        log: mpsc::Sender<LogJob>,
+        clock: Clock,
+    ) -> Result<(), RunError> {
+        let feeder = Feeder {
+            files,
+            size_factor: config.ensemble.snapshot_size_factor,
+            shared: Arc::clone(&shared),
+            net: Arc::clone(&self.net),
+            clock,
+            patience: self.ensemble.patience(),
+        };
+        let feeds = self.feeds;
+        spawn("feeder", move || feeder.run(&feeds))?;
+        let parts = NetParts {
+            seat: Arc::clone(&self.ensemble.seat),
+            shared,
+            clock,
+            log,
+            feeder: self.feed,
+            tree: config.tree,
+        };
+        let net = Net::new(self.poll, self.net, self.ensemble.listeners, parts)
+            .map_err(|error| RunError::System("epoll", error))?;
+        spawn("quorum", move || {
+            if let Err(error) = net.run() {
+                error!("the thread of the quorum port failed: {error}");
+                std::process::exit(1);
+            }
+        })?;
+        Ok(())
+    }
 }
 
 /// Takes connections and deals them out to the reactors.
@@ -394,54 +492,6 @@ fn listen(config: &Config) -> Result<Option<TcpListener>, RunError> {
     // Frameworks for tests wait for these words.
     info!("binding to port {address}");
     Ok(Some(listener))
-}
-
-/// From files to a tree. Returns how many transactions were replayed, too, and the snapshot that they
-/// begin with.
-fn restore(
-    disk: &Arc<RealDisk>,
-    dirs: &Dirs,
-    config: &Config,
-) -> Result<(Tree, u64, PathBuf), RunError> {
-    let mut restore = Restore::new(config.tree);
-    let recovered = recover(&**disk, dirs, &config.recover, &mut restore)?;
-    for finding in &recovered.findings {
-        warn!("{finding}");
-    }
-    if let Some((count, first)) = restore.digest_mismatches() {
-        warn!(count, %first, "the tree's digest differs from the log's while replaying");
-    }
-    clean_up(&**disk, dirs, &recovered)?;
-    let mut tree = restore.into_tree();
-    let dead = tree.remove_dead_ephemerals(&mut ChangeList::default());
-    if dead > 0 {
-        warn!(dead, "removed ephemerals whose sessions are not known");
-    }
-    // A log must never stand without a snapshot before it; and what has no transaction needs one.
-    let snapshot = match recovered.snapshot {
-        Some(snapshot) if dead == 0 => snapshot,
-        _ => write_snapshot(disk, dirs, &mut tree, config)?,
-    };
-    Ok((tree, recovered.replayed, snapshot))
-}
-
-fn write_snapshot(
-    disk: &Arc<RealDisk>,
-    dirs: &Dirs,
-    tree: &mut Tree,
-    config: &Config,
-) -> Result<PathBuf, StorageError> {
-    let mut walk = tree.begin_snapshot();
-    let mut writer = SnapshotWriter::begin(&**disk, dirs, walk.zxid(), config.compression)?;
-    let mut bytes = Vec::new();
-    while !tree.walk_snapshot(&mut walk, &mut bytes, 4096) {
-        writer.write(&bytes)?;
-        bytes.clear();
-    }
-    writer.write(&bytes)?;
-    let digest = walk.digest();
-    tree.end_snapshot(walk);
-    Ok(writer.finish(config.tree.digest_enabled.then_some(digest))?.path)
 }
 
 /// The seed of everything that need not repeat.

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use mio::Waker;
 use oxikeeper_node::command::{ClientLine, FrontStats};
-use oxikeeper_node::core::Input;
 use oxikeeper_node::front::throttle::Load;
 use oxikeeper_node::histogram::Histogram;
 use oxikeeper_node::mail::MailBatch;
@@ -20,7 +19,7 @@ use oxikeeper_proto::{SessionId, Zxid};
 use oxikeeper_tree::Tree;
 use parking_lot::{Mutex, RwLock};
 
-use crate::engine::{Engine, Runner};
+use crate::engine::{Engine, Runner, Work};
 
 /// Mail for one reactor.
 pub struct Mailbox {
@@ -202,7 +201,7 @@ pub struct Shared {
 
 impl Shared {
     /// Gives the Core inputs, and runs it unless another thread does.
-    pub fn run_core(&self, inputs: impl IntoIterator<Item = Input>, runner: Runner) {
+    pub fn run_core(&self, inputs: impl IntoIterator<Item = impl Into<Work>>, runner: Runner) {
         self.engine.push(inputs);
         self.engine.run(runner, self);
     }

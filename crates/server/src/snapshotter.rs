@@ -79,12 +79,17 @@ impl<D: Disk> Snapshotter<D> {
         // Checks of logs search for these words, as Apache spells them.
         info!("Snapshotting: {zxid} to {}", self.dirs.data().display());
         let written = self.write(&mut walk);
-        self.shared.tree.write().end_snapshot(walk);
+        let mut tree = self.shared.tree.write();
+        if tree.has_walk() {
+            tree.end_snapshot(walk);
+        }
+        drop(tree);
         let took_ms = self.clock.now().since(began).as_millis() as u64;
         let counters = &self.shared.counters;
         counters.snapshot_us.lock().count(self.clock.now().since(began).as_micros() as u64);
         match written {
-            Ok(file) => {
+            Ok(None) => info!(%zxid, "no snapshot: the state was replaced"),
+            Ok(Some(file)) => {
                 let (path, at) = (file.path.clone(), clock::wall());
                 let mut last = counters.last_snapshot.lock();
                 let number = last.as_ref().map_or(0, |last| last.number) + 1;
@@ -100,21 +105,28 @@ impl<D: Disk> Snapshotter<D> {
         self.shared.run_core([Input::SnapshotFinished { took_ms }], Runner::LogWriter);
     }
 
-    fn write(&self, walk: &mut SnapshotWalk) -> Result<SnapshotFile, StorageError> {
+    /// None if the tree that was walked is not the server's any more.
+    fn write(&self, walk: &mut SnapshotWalk) -> Result<Option<SnapshotFile>, StorageError> {
         let disk = &*self.disk;
         let mut writer = SnapshotWriter::begin(disk, &self.dirs, walk.zxid(), self.compression)?;
         let mut bytes = Vec::new();
         let mut since_rest = 0;
         loop {
             bytes.clear();
-            let done = self.shared.tree.read().walk_snapshot(walk, &mut bytes, NODES_PER_HOLD);
+            let tree = self.shared.tree.read();
+            if !tree.has_walk() {
+                writer.abandon();
+                return Ok(None);
+            }
+            let done = tree.walk_snapshot(walk, &mut bytes, NODES_PER_HOLD);
+            drop(tree);
             if let Err(error) = writer.write(&bytes) {
                 writer.abandon();
                 return Err(error);
             }
             since_rest += bytes.len();
             if done {
-                return writer.finish(self.digest_enabled.then_some(walk.digest()));
+                return writer.finish(self.digest_enabled.then_some(walk.digest())).map(Some);
             }
             if since_rest >= BYTES_PER_BURST {
                 since_rest = 0;

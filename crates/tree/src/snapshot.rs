@@ -107,6 +107,12 @@ impl Tree {
         }
     }
 
+    /// Whether a walk is under way. Whoever walks and finds none has another tree before it than the one
+    /// it began with.
+    pub fn has_walk(&self) -> bool {
+        self.walk.is_some()
+    }
+
     /// Appends the next part of the snapshot's bytes: header, sessions and ACLs first, the end mark
     /// of the nodes last. True when that is written. Goes through at most `max_nodes` nodes, and
     /// ends early once it has appended [`WALK_BYTES`].

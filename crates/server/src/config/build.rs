@@ -84,30 +84,6 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
     })
 }
 
-/// This version serves alone.
-pub(super) fn refuse_ensemble(
-    ensemble: &EnsembleConfig,
-    settings: &Settings,
-) -> Result<(), ConfigError> {
-    if !ensemble.is_distributed() {
-        return Ok(());
-    }
-    let servers = ensemble.servers.len();
-    let place = match ensemble.servers.keys().next_back() {
-        Some(id) => settings.place(&format!("server.{id}")),
-        None => Place::Whole,
-    };
-    Err(ConfigError::invalid(
-        place,
-        format!(
-            "{servers} server lines and standaloneEnabled={} make an ensemble",
-            ensemble.standalone_enabled
-        ),
-        "ensembles are not part of this version, which serves alone: keep one participant, and \
-         standaloneEnabled=true",
-    ))
-}
-
 fn node(
     settings: &Settings,
     ensemble: &EnsembleConfig,

@@ -1,0 +1,22 @@
+//! A server's place in an ensemble: what the peer wants done, on sockets and files.
+//!
+//! ```text
+//!  engine (whoever runs the Core) --Output--> Driver --+--> net: the thread of the election and quorum ports
+//!                                                      +--> log writer: epoch files, cuts, received snapshots
+//!                                                      +--> feeder: log and snapshots for learners
+//!  engine <--Input------------------------------------ each of them
+//! ```
+
+mod connection;
+mod dial;
+mod disk;
+mod driver;
+mod feeder;
+mod net;
+mod setup;
+
+pub use self::disk::{DiskJob, EnsembleFiles};
+pub use self::driver::{Driver, Status};
+pub use self::feeder::{FeedJob, Feeder};
+pub use self::net::{Net, NetHandle, NetParts, prepare};
+pub use self::setup::Ensemble;

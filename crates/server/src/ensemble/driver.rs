@@ -1,0 +1,68 @@
+//! From the peer's outputs to the threads that carry them out.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use oxikeeper_node::time::Now;
+use oxikeeper_zab::io::{Output, Role};
+use parking_lot::Mutex;
+use tracing::error;
+
+use super::disk::DiskJob;
+use super::feeder::FeedJob;
+use super::net::{NetHandle, Order};
+use crate::log_writer::LogJob;
+
+/// What others want to know of the peer without waiting for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// What this server is.
+    pub role: Role,
+}
+
+/// See the module's head. Called by whoever runs the Core, one at a time.
+pub struct Driver {
+    /// The thread of the ports.
+    pub net: Arc<NetHandle>,
+    /// The log writer.
+    pub log: Sender<LogJob>,
+    /// Whoever reads for learners.
+    pub feeder: Sender<FeedJob>,
+    /// For operators.
+    pub status: Arc<Mutex<Status>>,
+}
+
+impl Driver {
+    /// Hands out what the peer wants done, in order, and says when it wants to be told of the time.
+    pub fn carry_out(&self, outputs: &mut Vec<Output>, role: Option<Role>, deadline: Option<Now>) {
+        if let Some(role) = role {
+            self.status.lock().role = role;
+        }
+        if outputs.is_empty() {
+            return self.net.tick_by(deadline);
+        }
+        let mut orders = Vec::with_capacity(outputs.len());
+        for output in outputs.drain(..) {
+            match output {
+                // Nobody takes a job any more when the process ends.
+                Output::WriteEpoch { kind, epoch, ticket } => {
+                    let _ = self.log.send(LogJob::Peer(DiskJob::Epoch { kind, epoch, ticket }));
+                }
+                Output::Truncate { to, ticket } => {
+                    let _ = self.log.send(LogJob::Peer(DiskJob::Truncate { to, ticket }));
+                }
+                Output::ReadLog { from, to, ticket } => {
+                    let _ = self.feeder.send(FeedJob::Read { from, to, ticket });
+                }
+                Output::Halt(reason) => {
+                    error!("{reason}");
+                    std::process::exit(1);
+                }
+                Output::Election(output) => orders.push(Order::Election(output)),
+                output => orders.push(Order::Peer(output)),
+            }
+        }
+        self.net.order(orders);
+        self.net.tick_by(deadline);
+    }
+}

@@ -1,0 +1,122 @@
+//! From the files of a data directory to the state they stand for, and back to a snapshot.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oxikeeper_proto::Zxid;
+use oxikeeper_storage::{
+    Compression, Dirs, Disk, RecoverOptions, SnapshotFile, SnapshotWriter, StorageError, clean_up,
+    recent_transactions, recover, truncate_log,
+};
+use oxikeeper_tree::{ChangeList, Restore, Tree, TreeOptions};
+use oxikeeper_zab::history::Proposal;
+use tracing::warn;
+
+/// The files, and how they are read.
+pub struct Files<D: Disk> {
+    /// Where they are.
+    pub disk: Arc<D>,
+    /// Where they are.
+    pub dirs: Dirs,
+    /// What is to be made of damage.
+    pub recover: RecoverOptions,
+    /// How the tree behaves.
+    pub tree: TreeOptions,
+    /// How snapshots are written.
+    pub compression: Compression,
+}
+
+impl<D: Disk> Clone for Files<D> {
+    fn clone(&self) -> Files<D> {
+        Files { disk: Arc::clone(&self.disk), dirs: self.dirs.clone(), ..*self }
+    }
+}
+
+/// A state read from files.
+pub struct Restored {
+    /// The state.
+    pub tree: Tree,
+    /// How many transactions were replayed.
+    pub replayed: u64,
+    /// The snapshot they begin with.
+    pub snapshot: PathBuf,
+}
+
+impl<D: Disk> Files<D> {
+    /// Reads the state, and puts the files in order.
+    ///
+    /// # Errors
+    /// Files that do not add up, and what the disk says.
+    pub fn restore(&self) -> Result<Restored, StorageError> {
+        let mut restore = Restore::new(self.tree);
+        let recovered = recover(&*self.disk, &self.dirs, &self.recover, &mut restore)?;
+        for finding in &recovered.findings {
+            warn!("{finding}");
+        }
+        if let Some((count, first)) = restore.digest_mismatches() {
+            warn!(count, %first, "the tree's digest differs from the log's while replaying");
+        }
+        clean_up(&*self.disk, &self.dirs, &recovered)?;
+        let mut tree = restore.into_tree();
+        let dead = tree.remove_dead_ephemerals(&mut ChangeList::default());
+        if dead > 0 {
+            warn!(dead, "removed ephemerals whose sessions are not known");
+        }
+        // A log must never stand without a snapshot before it; and what has no transaction needs one.
+        let snapshot = match recovered.snapshot {
+            Some(snapshot) if dead == 0 => snapshot,
+            _ => self.write_snapshot(&mut tree, |writer, digest| writer.finish(digest))?.path,
+        };
+        Ok(Restored { tree, replayed: recovered.replayed, snapshot })
+    }
+
+    /// The last `count` transactions up to `last`, for learners that rejoin.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn recent(&self, last: Zxid, count: usize) -> Result<Vec<Proposal>, StorageError> {
+        let max = self.recover.payload_bytes_max;
+        let records = recent_transactions(&*self.disk, &self.dirs, last, count, max)?;
+        let proposal = |record: oxikeeper_storage::LogRecord| Proposal {
+            zxid: record.zxid,
+            payload: record.payload.into(),
+        };
+        Ok(records.into_iter().map(proposal).collect())
+    }
+
+    /// Cuts the history behind `to`, and reads what is left.
+    ///
+    /// # Errors
+    /// What the disk says: the process has to stop.
+    pub fn truncate(&self, to: Zxid) -> Result<Restored, StorageError> {
+        truncate_log(&*self.disk, &self.dirs, &self.recover, to)?;
+        self.restore()
+    }
+
+    /// Makes a state that came from elsewhere the one on disk.
+    ///
+    /// # Errors
+    /// What the disk says: the process has to stop.
+    pub fn install(&self, tree: &mut Tree) -> Result<SnapshotFile, StorageError> {
+        self.write_snapshot(tree, |writer, digest| writer.install(digest, &self.recover))
+    }
+
+    fn write_snapshot(
+        &self,
+        tree: &mut Tree,
+        finish: impl FnOnce(SnapshotWriter<'_, D>, Option<u64>) -> Result<SnapshotFile, StorageError>,
+    ) -> Result<SnapshotFile, StorageError> {
+        let mut walk = tree.begin_snapshot();
+        let mut writer =
+            SnapshotWriter::begin(&*self.disk, &self.dirs, walk.zxid(), self.compression)?;
+        let mut bytes = Vec::new();
+        while !tree.walk_snapshot(&mut walk, &mut bytes, 4096) {
+            writer.write(&bytes)?;
+            bytes.clear();
+        }
+        writer.write(&bytes)?;
+        let digest = walk.digest();
+        tree.end_snapshot(walk);
+        finish(writer, self.tree.digest_enabled.then_some(digest))
+    }
+}

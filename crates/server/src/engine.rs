@@ -267,9 +267,10 @@ impl Machine {
         }
         drop(tree);
         if let Some(driver) = &self.driver {
-            let role = self.member.peer().map(oxikeeper_zab::peer::Peer::role);
-            let deadline = self.member.next_deadline();
-            driver.carry_out(&mut self.outputs, role, deadline);
+            let (now, deadline) = (self.clock.now(), self.member.next_deadline());
+            if let Some(peer) = self.member.peer() {
+                driver.carry_out(&mut self.outputs, peer, now, deadline);
+            }
         }
     }
 

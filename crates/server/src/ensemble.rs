@@ -14,9 +14,11 @@ mod driver;
 mod feeder;
 mod net;
 mod setup;
+mod standing;
 
 pub use self::disk::{DiskJob, EnsembleFiles};
-pub use self::driver::{Driver, Status};
+pub use self::driver::Driver;
 pub use self::feeder::{FeedJob, Feeder};
 pub use self::net::{Net, NetHandle, NetParts, prepare};
 pub use self::setup::Ensemble;
+pub use self::standing::{Mode, SharedStanding, Standing};

@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 
 pub use self::names::{ADVANCED, BASIC, COUNTERS, GAUGES};
 use crate::commands::Commands;
+use crate::ensemble::{Mode, Standing};
 use crate::shared::{FrontReport, Shared};
 
 /// A value as Apache prints it: whole numbers, or averages.
@@ -54,6 +55,33 @@ pub struct Snapshot {
     snapshot_us: Histogram,
     load_us: Histogram,
     load_txns: Histogram,
+    standing: Standing,
+}
+
+/// The gauges that only servers of an ensemble have. `now_ms` is the process's uptime.
+/// Source: operations reference, 4.
+pub fn ensemble_gauges(standing: &Standing, now_ms: u64) -> Vec<(&'static str, u64)> {
+    if standing.mode == Mode::Standalone {
+        return Vec::new();
+    }
+    let mut gauges = vec![("quorum_size", standing.quorum_size as u64)];
+    if let Some(since) = standing.leads_since {
+        let Histogram { count, min, max, .. } = standing.proposal_bytes;
+        // Before the first proposal Apache shows -1, and as an unsigned number that does not fit here.
+        let bytes = |bytes: u64| if count == 0 { 0 } else { bytes };
+        gauges.extend([
+            ("learners", standing.learners.len() as u64),
+            ("synced_followers", standing.synced_followers() as u64),
+            ("synced_observers", standing.synced_observers() as u64),
+            ("synced_non_voting_followers", 0),
+            ("pending_syncs", 0),
+            ("leader_uptime", now_ms.saturating_sub(since.millis())),
+            ("last_proposal_size", bytes(standing.last_proposal_bytes)),
+            ("min_proposal_size", bytes(min)),
+            ("max_proposal_size", bytes(max)),
+        ]);
+    }
+    gauges
 }
 
 /// A spread of values in the unit it is shown in.
@@ -138,7 +166,18 @@ impl Snapshot {
             snapshot_us: *shared.counters.snapshot_us.lock(),
             load_us: once(&shared.counters.load_us),
             load_txns: once(&shared.counters.load_txns),
+            standing: shared.standing.lock().clone(),
         }
+    }
+
+    /// What this server is, in the word for it.
+    pub fn mode(&self) -> &'static str {
+        self.standing.mode.text()
+    }
+
+    /// The gauges that only servers of an ensemble have, some of them the leader alone.
+    pub fn of_ensemble(&self) -> Vec<(&'static str, u64)> {
+        ensemble_gauges(&self.standing, self.uptime_ms)
     }
 
     /// One of [`GAUGES`]. What does not exist here, such as TLS handshakes, is 0.

@@ -29,7 +29,7 @@ use crate::config::{Config, Note};
 use crate::dir_lock;
 use crate::engine::{Engine, Runner};
 use crate::ensemble::{
-    Driver, Ensemble, EnsembleFiles, FeedJob, Feeder, Net, NetHandle, NetParts, Status, prepare,
+    Driver, Ensemble, EnsembleFiles, FeedJob, Feeder, Net, NetHandle, NetParts, Standing, prepare,
 };
 use crate::error::RunError;
 use crate::files::{Files, Restored};
@@ -195,6 +195,8 @@ impl Server {
         let last_zxid = tree.last_zxid();
         let (log_sender, log_receiver) = mpsc::channel();
         let (walk_sender, walk_receiver) = mpsc::channel();
+        let voters = ensemble.as_ref().map_or(0, |(e, _)| e.quorums.current.voters().len());
+        let standing = Arc::new(Mutex::new(Standing::new(voters)));
         let mut seated = None;
         let (member, driver) = match ensemble {
             None => (Member::standalone(core), None),
@@ -205,7 +207,7 @@ impl Server {
                     net: Arc::clone(&net),
                     log: log_sender.clone(),
                     feeder: feed.clone(),
-                    status: Arc::new(Mutex::new(Status { role: peer.role() })),
+                    standing: Arc::clone(&standing),
                 };
                 seated = Some(Seated { ensemble, poll, net, feed, feeds });
                 (Member::new(core, peer), Some(driver))
@@ -223,6 +225,7 @@ impl Server {
             engine: Engine::new(member, clock, driver, log_sender, walk_sender),
             mailboxes,
             counters,
+            standing,
             stopping: AtomicBool::new(false),
         });
         let (wanted, is_wanted) = mpsc::channel();

@@ -20,6 +20,7 @@ use oxikeeper_tree::Tree;
 use parking_lot::{Mutex, RwLock};
 
 use crate::engine::{Engine, Runner, Work};
+use crate::ensemble::{Mode, SharedStanding};
 
 /// Mail for one reactor.
 pub struct Mailbox {
@@ -195,6 +196,8 @@ pub struct Shared {
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// What there is to count.
     pub counters: Counters,
+    /// Its place in an ensemble.
+    pub standing: Arc<SharedStanding>,
     /// The server is to end.
     pub stopping: AtomicBool,
 }
@@ -215,6 +218,11 @@ impl Shared {
             sum.large_bytes += load.large_bytes;
         }
         sum
+    }
+
+    /// What this server is.
+    pub fn mode(&self) -> Mode {
+        self.standing.lock().mode
     }
 
     /// Whether the server is to end.

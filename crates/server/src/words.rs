@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use oxikeeper_storage::Dirs;
 
 use crate::commands::Commands;
+use crate::ensemble::Mode;
 use crate::environment;
 use crate::metrics::Snapshot;
 use crate::shared::{FrontReport, Shared};
@@ -36,16 +37,23 @@ pub struct Settings {
     pub listen_backlog: i32,
 }
 
+/// What most words answer while there is no leader.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
 /// The answer to a word.
 pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Shared) -> String {
+    let serves = shared.mode() != Mode::Looking;
     match word {
         "ruok" => "imok".to_owned(),
-        "isro" => "rw".to_owned(),
+        "isro" if serves => "rw".to_owned(),
+        "isro" => "null".to_owned(),
         "envi" => {
             let line = |(key, value): (&str, String)| format!("{key}={value}\n");
             let lines: String = environment::lines().into_iter().map(line).collect();
             format!("Environment:\n{lines}")
         }
+        "hash" if !serves => NOT_SERVING.trim_end().to_owned(),
+        _ if !serves => NOT_SERVING.to_owned(),
         "conf" => configuration(&commands.settings),
         "dirs" => {
             let (data, log) = sizes(&commands.settings.dirs);

@@ -68,6 +68,9 @@ pub struct Election {
     /// The result of the last election.
     current: Vote,
     looking: Option<Looking>,
+    /// Servers that this process has heard of. One that never ran may be starting right now, and its
+    /// vote may change the minds of those who wait longer than we do.
+    met: BTreeSet<ServerId>,
 }
 
 impl Election {
@@ -88,6 +91,7 @@ impl Election {
             round: 0,
             current,
             looking: None,
+            met: BTreeSet::new(),
         }
     }
 
@@ -178,7 +182,9 @@ impl Election {
         quorums: &Quorums,
         result: &mut ElectionResult,
     ) {
-        if let Some(looking) = &mut self.looking {
+        if let Some(looking) = &mut self.looking
+            && self.met.contains(&server)
+        {
             looking.unreachable.insert(server);
             self.count(now, quorums, result);
         }
@@ -193,6 +199,7 @@ impl Election {
         quorums: &Quorums,
         result: &mut ElectionResult,
     ) {
+        self.met.insert(from);
         if self.looking.is_some()
             && self.reconfig_enabled
             && let Some(text) = message.config_text()
@@ -320,7 +327,7 @@ impl Election {
     }
 
     /// Looks whether a quorum votes as we do. The final wait ends early when nothing better can come:
-    /// every voter has voted in this round, or does not run.
+    /// every voter has voted in this round, or has stopped running.
     fn count(&mut self, now: Now, quorums: &Quorums, result: &mut ElectionResult) {
         let (my_id, round) = (self.my_id, self.round);
         let Some(looking) = &mut self.looking else { return };

@@ -13,6 +13,7 @@ use super::body::AnswerBody;
 use super::json::Json;
 use super::{State, access, metrics, snapshot, stats};
 use crate::commands::Want;
+use crate::ensemble::Mode;
 use crate::environment;
 
 /// Who asks, and how.
@@ -161,10 +162,21 @@ async fn fields(state: &State, name: &str, caller: &Caller) -> Fields {
         "watch_summary" => watched(state, Watched::Summary).await,
         "watches" => watched(state, Watched::BySession).await,
         "watches_by_path" => watched(state, Watched::ByPath).await,
-        "zabstate" => Ok(fields_of([("voting", Json::Bool(false)), ("zabstate", Json::text(""))])),
+        "zabstate" => Ok(zab_state(state)),
         // ruok and observer_connection_stat_reset have nothing to tell.
         _ => Ok(Vec::new()),
     }
+}
+
+/// `zabstate`: whether this server votes, and how far it has come.
+fn zab_state(state: &State) -> Vec<(String, Json)> {
+    let (votes, text) = match state.shared.mode() {
+        Mode::Standalone => (false, ""),
+        Mode::Looking => (true, "ELECTION"),
+        Mode::Observer => (false, "BROADCAST"),
+        Mode::Leader | Mode::Follower => (true, "BROADCAST"),
+    };
+    fields_of([("voting", Json::Bool(votes)), ("zabstate", Json::text(text))])
 }
 
 /// Fields in this order.

@@ -12,6 +12,7 @@ use super::State;
 use super::body::AnswerBody;
 use super::http::plain;
 use crate::commands::Want;
+use crate::ensemble::Mode;
 
 /// A log writer that is at one batch for longer than this has a disk that stands still.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -35,6 +36,9 @@ pub async fn ready(state: &State) -> Response<AnswerBody> {
 async fn why_not(state: &State) -> Option<String> {
     if state.shared.is_stopping() {
         return Some("the server is ending".to_owned());
+    }
+    if state.shared.mode() == Mode::Looking {
+        return Some("there is no leader: nobody is served".to_owned());
     }
     if let Err(stuck) = state.ask(Some(Want::Counters)).await {
         return Some(stuck);

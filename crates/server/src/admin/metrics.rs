@@ -19,6 +19,7 @@ use super::stats::{avg_latency_ms, four_decimals};
 use super::{State, process};
 use crate::clock;
 use crate::commands::Want;
+use crate::metrics::ensemble_gauges;
 use crate::metrics::{ADVANCED, BASIC, COUNTERS, GAUGES};
 
 /// One metric.
@@ -108,7 +109,7 @@ pub async fn monitor(state: &State) -> Fields {
     let facts = state.gather(Some(Want::Counters)).await?;
     let mut fields = vec![
         ("version".to_owned(), Json::text(crate::version())),
-        ("server_state".to_owned(), Json::text("standalone")),
+        ("server_state".to_owned(), Json::text(state.shared.mode().text())),
     ];
     for name in GAUGES {
         let value = match gauge(name, state, &facts) {
@@ -116,6 +117,10 @@ pub async fn monitor(state: &State) -> Fields {
             Value::Broken(value) => Json::Float(value),
         };
         fields.push(((*name).to_owned(), value));
+    }
+    let standing = state.shared.standing.lock().clone();
+    for (name, value) in ensemble_gauges(&standing, state.clock.now().millis()) {
+        fields.push((name.to_owned(), Json::int(value)));
     }
     for name in COUNTERS {
         fields.push(((*name).to_owned(), Json::int(counter(name, state, &facts))));
@@ -199,6 +204,10 @@ fn exposition(state: &State, facts: &Facts, wanted: &[String]) -> String {
             Value::Broken(value) => value,
         };
         out.family(name, "gauge", &[("", "", value)]);
+    }
+    let standing = state.shared.standing.lock().clone();
+    for (name, value) in ensemble_gauges(&standing, state.clock.now().millis()) {
+        out.family(name, "gauge", &[("", "", value as f64)]);
     }
     for name in COUNTERS {
         out.family(name, "counter", &[("", "", counter(name, state, facts) as f64)]);

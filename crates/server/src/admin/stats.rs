@@ -50,7 +50,7 @@ fn counters(state: &State, facts: &Facts) -> Json {
         ("provider_null", Json::Bool(false)),
         ("last_processed_zxid", Json::Int(facts.zxid.to_wire())),
         ("outstanding_requests", Json::int(facts.outstanding)),
-        ("server_state", Json::text("standalone")),
+        ("server_state", Json::text(state.shared.mode().text())),
         ("avg_latency", Json::Float(avg_latency_ms(facts))),
         ("max_latency", Json::int(stats.latency_us_max / 1000)),
         ("min_latency", Json::int(stats.latency_us_min / 1000)),

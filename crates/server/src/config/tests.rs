@@ -507,21 +507,17 @@ fn ensembles_are_checked_as_apache_does() {
             "line 3: clientPort and clientPortAddress say [::]:2181, but the server line says \
              [::]:2182; name the address clients connect to in one place",
         ),
-        (
-            format!("{TWO}\n{LIMITS}"),
-            "line 4: 2 server lines and standaloneEnabled=true make an ensemble; ensembles are not \
-             part of this version, which serves alone: keep one participant, and \
-             standaloneEnabled=true",
-        ),
-        (
-            format!("server.1=a:1:2\nstandaloneEnabled=false\n{LIMITS}"),
-            "line 3: 1 server lines and standaloneEnabled=false make an ensemble; ensembles are \
-             not part of this version, which serves alone: keep one participant, and \
-             standaloneEnabled=true",
-        ),
     ] {
         let (_dir, text) = with_my_id("1", &lines);
         assert_eq!(refusal(&text), message, "{lines}");
+    }
+    for lines in
+        [format!("{TWO}\n{LIMITS}"), format!("server.1=a:1:2\nstandaloneEnabled=false\n{LIMITS}")]
+    {
+        let (_dir, text) = with_my_id("1", &lines);
+        let config = Config::parse(text.as_bytes(), &Flags::default()).expect(&lines);
+        assert!(config.ensemble.is_distributed() && config.node.ensemble, "{lines}");
+        assert_eq!(config.node.server_id, 1, "{lines}");
     }
     let text = format!("dataDir=/no/such\n{TWO}\n{LIMITS}\n");
     assert_eq!(

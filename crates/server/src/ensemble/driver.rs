@@ -4,21 +4,15 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use oxikeeper_node::time::Now;
-use oxikeeper_zab::io::{Output, Role};
-use parking_lot::Mutex;
+use oxikeeper_zab::io::Output;
+use oxikeeper_zab::peer::Peer;
 use tracing::error;
 
 use super::disk::DiskJob;
 use super::feeder::FeedJob;
 use super::net::{NetHandle, Order};
+use super::standing::SharedStanding;
 use crate::log_writer::LogJob;
-
-/// What others want to know of the peer without waiting for it.
-#[derive(Clone, Copy, Debug)]
-pub struct Status {
-    /// What this server is.
-    pub role: Role,
-}
 
 /// See the module's head. Called by whoever runs the Core, one at a time.
 pub struct Driver {
@@ -29,20 +23,26 @@ pub struct Driver {
     /// Whoever reads for learners.
     pub feeder: Sender<FeedJob>,
     /// For operators.
-    pub status: Arc<Mutex<Status>>,
+    pub standing: Arc<SharedStanding>,
 }
 
 impl Driver {
     /// Hands out what the peer wants done, in order, and says when it wants to be told of the time.
-    pub fn carry_out(&self, outputs: &mut Vec<Output>, role: Option<Role>, deadline: Option<Now>) {
-        if let Some(role) = role {
-            self.status.lock().role = role;
-        }
+    pub fn carry_out(
+        &self,
+        outputs: &mut Vec<Output>,
+        peer: &Peer,
+        now: Now,
+        deadline: Option<Now>,
+    ) {
         if outputs.is_empty() {
             return self.net.tick_by(deadline);
         }
         let mut orders = Vec::with_capacity(outputs.len());
+        let mut standing = self.standing.lock();
+        standing.set_role(peer.role(), now);
         for output in outputs.drain(..) {
+            standing.note(&output, |server| peer.quorums().is_voter(server));
             match output {
                 // Nobody takes a job any more when the process ends.
                 Output::WriteEpoch { kind, epoch, ticket } => {
@@ -62,6 +62,7 @@ impl Driver {
                 output => orders.push(Order::Peer(output)),
             }
         }
+        drop(standing);
         self.net.order(orders);
         self.net.tick_by(deadline);
     }

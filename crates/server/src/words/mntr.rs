@@ -8,7 +8,8 @@ use crate::metrics::{ADVANCED, BASIC, COUNTERS, GAUGES, Snapshot, Value};
 
 /// The answer.
 pub fn text(snapshot: &Snapshot) -> String {
-    let mut text = format!("zk_version\t{}\nzk_server_state\tstandalone\n", crate::version());
+    let mut text =
+        format!("zk_version\t{}\nzk_server_state\t{}\n", crate::version(), snapshot.mode());
     let mut line = |name: &str, value: &str| {
         writeln!(text, "zk_{name}\t{value}").expect("a string takes everything");
     };
@@ -17,6 +18,9 @@ pub fn text(snapshot: &Snapshot) -> String {
             Value::Whole(value) => line(name, &value.to_string()),
             Value::Decimal(value) => line(name, &decimal(value)),
         }
+    }
+    for (name, value) in snapshot.of_ensemble() {
+        line(name, &value.to_string());
     }
     for name in COUNTERS {
         line(name, &snapshot.counter(name).to_string());

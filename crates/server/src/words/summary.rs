@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::ensemble::{Mode, Standing};
 use crate::shared::{FrontReport, Shared};
 
 use super::connections::brief;
@@ -26,13 +27,16 @@ pub fn status(report: &FrontReport, shared: &Shared) -> String {
 struct State {
     zxid: oxikeeper_proto::Zxid,
     nodes: usize,
+    standing: Standing,
 }
 
 impl State {
     fn of(shared: &Shared) -> State {
         let tree = shared.tree.read();
         // Apache counts the root twice: once as "", once as "/".
-        State { zxid: tree.last_zxid(), nodes: tree.node_count() + 1 }
+        let (zxid, nodes) = (tree.last_zxid(), tree.node_count() + 1);
+        drop(tree);
+        State { zxid, nodes, standing: shared.standing.lock().clone() }
     }
 }
 
@@ -44,7 +48,7 @@ fn numbers(report: &FrontReport, state: &State) -> String {
     };
     format!(
         "Latency min/avg/max: {}/{average}/{}\nReceived: {}\nSent: {}\nConnections: {}\n\
-         Outstanding: {}\nZxid: {}\nMode: standalone\nNode count: {}\n",
+         Outstanding: {}\nZxid: {}\nMode: {}\nNode count: {}\n{}",
         stats.latency_us_min / 1000,
         stats.latency_us_max / 1000,
         stats.received,
@@ -52,8 +56,23 @@ fn numbers(report: &FrontReport, state: &State) -> String {
         report.connections,
         report.outstanding,
         state.zxid,
+        state.standing.mode.text(),
         state.nodes,
+        proposals(&state.standing),
     )
+}
+
+/// A leader's last line.
+fn proposals(standing: &Standing) -> String {
+    let Standing { mode, proposal_bytes, last_proposal_bytes, .. } = standing;
+    match (mode, proposal_bytes.count) {
+        (Mode::Leader, 0) => "Proposal sizes last/min/max: -1/-1/-1\n".to_owned(),
+        (Mode::Leader, _) => {
+            let (min, max) = (proposal_bytes.min, proposal_bytes.max);
+            format!("Proposal sizes last/min/max: {last_proposal_bytes}/{min}/{max}\n")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Up to four decimals, at least one.
@@ -85,7 +104,8 @@ mod tests {
         let expected = "Latency min/avg/max: 1/8.4615/24\nReceived: 22\nSent: 25\n\
                         Connections: 2\nOutstanding: 0\nZxid: 0x100000007\n\
                         Mode: standalone\nNode count: 9\n";
-        let state = State { zxid: Zxid::new(0x1_0000_0007), nodes: 9 };
+        let standing = Standing::new(0);
+        let state = State { zxid: Zxid::new(0x1_0000_0007), nodes: 9, standing };
         assert_eq!(numbers(&report, &state), expected);
         assert_eq!(decimal(0.0), "0.0");
         assert_eq!(decimal(2.5), "2.5");

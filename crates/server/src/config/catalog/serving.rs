@@ -27,8 +27,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "maxCnxns" Property A "0" Works "as Apache; the limit of open files (`ulimit -n`) is one as well";
     "minSessionTimeout" File A "2 ticks" Works "as Apache; -1 is the default";
     "maxSessionTimeout" File A "20 ticks" Works "as Apache; -1 is the default";
-    "localSessionsEnabled" File B "false" Same "a server that serves alone has none, as Apache";
-    "localSessionsUpgradingEnabled" File B "false" Same "a server that serves alone has none, as Apache";
+    "localSessionsEnabled" File B "false" Nothing "all sessions are global yet: a session costs one write, and moves anywhere";
+    "localSessionsUpgradingEnabled" File B "false" Nothing "all sessions are global";
     "jute.maxbuffer" Bare A "1048575" Works "longest request in bytes; a longer one closes its connection. Here also in the file";
     "jute.maxbuffer.extrasize" Property A "jute.maxbuffer" Works "allowance for records of the log";
     "globalOutstandingLimit" Property A "1000" Works "writes taken and not answered, of the whole server: above it, connections that have one in flight are not read";

@@ -21,7 +21,7 @@ fn rendered() -> String {
             let effect = match key.effect {
                 Effect::Works => "**works**",
                 Effect::Same => "nothing to do",
-                Effect::Ensemble => "kept for ensembles",
+                Effect::Ensemble => "in ensembles",
                 Effect::Nothing => "no effect, said in the log",
                 Effect::Shut => "error line, shut",
                 Effect::Demands => "**ends the start**",

@@ -1,0 +1,124 @@
+//! What operators are told of a server's place in its ensemble, kept so that nobody waits for the Core.
+
+use std::collections::BTreeMap;
+
+use oxikeeper_node::histogram::Histogram;
+use oxikeeper_node::time::Now;
+use oxikeeper_proto::id::ServerId;
+use oxikeeper_proto::quorum::PacketKind;
+use oxikeeper_zab::io::{LinkId, Output, Role};
+use parking_lot::Mutex;
+
+/// What a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It serves alone.
+    Standalone,
+    /// Of an ensemble, without a leader: it serves nobody.
+    Looking,
+    /// It leads.
+    Leader,
+    /// It votes.
+    Follower,
+    /// It does not vote.
+    Observer,
+}
+
+impl Mode {
+    /// The word for it in `srvr`, `mntr` and the AdminServer.
+    pub fn text(self) -> &'static str {
+        match self {
+            Mode::Standalone => "standalone",
+            Mode::Looking => "looking",
+            Mode::Leader => "leader",
+            Mode::Follower => "follower",
+            Mode::Observer => "observer",
+        }
+    }
+}
+
+/// See the module's head.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// What this server is.
+    pub mode: Mode,
+    /// How many servers vote; 0 alone.
+    pub quorum_size: usize,
+    /// Leader: learners in step, and whether each votes.
+    pub learners: BTreeMap<LinkId, (ServerId, bool)>,
+    /// Leader: since when.
+    pub leads_since: Option<Now>,
+    /// Leader: bytes of the proposals sent.
+    pub proposal_bytes: Histogram,
+    /// Leader: bytes of the last one.
+    pub last_proposal_bytes: u64,
+}
+
+impl Default for Standing {
+    fn default() -> Standing {
+        Standing::new(0)
+    }
+}
+
+/// Shared by who changes it and who tells of it.
+pub type SharedStanding = Mutex<Standing>;
+
+impl Standing {
+    /// At the start. Without voters: of a server that serves alone.
+    pub fn new(quorum_size: usize) -> Standing {
+        Standing {
+            mode: if quorum_size == 0 { Mode::Standalone } else { Mode::Looking },
+            quorum_size,
+            learners: BTreeMap::new(),
+            leads_since: None,
+            proposal_bytes: Histogram::default(),
+            last_proposal_bytes: 0,
+        }
+    }
+
+    /// Followers in step.
+    pub fn synced_followers(&self) -> usize {
+        self.learners.values().filter(|(_, votes)| *votes).count()
+    }
+
+    /// Observers in step.
+    pub fn synced_observers(&self) -> usize {
+        self.learners.len() - self.synced_followers()
+    }
+
+    /// The peer has this role now.
+    pub fn set_role(&mut self, role: Role, now: Now) {
+        let mode = match role {
+            Role::Looking => Mode::Looking,
+            Role::Leading { .. } => Mode::Leader,
+            Role::Following { .. } => Mode::Follower,
+            Role::Observing { .. } => Mode::Observer,
+        };
+        if mode == self.mode {
+            return;
+        }
+        self.mode = mode;
+        self.learners.clear();
+        self.leads_since = (mode == Mode::Leader).then_some(now);
+        self.proposal_bytes = Histogram::default();
+        self.last_proposal_bytes = 0;
+    }
+
+    /// Notes what an output says about all this.
+    pub fn note(&mut self, output: &Output, votes: impl Fn(ServerId) -> bool) {
+        match output {
+            Output::Learner { link, server, present: true } => {
+                self.learners.insert(*link, (*server, votes(*server)));
+            }
+            Output::Learner { link, present: false, .. } => {
+                self.learners.remove(link);
+            }
+            Output::Send(_, packet) if packet.kind == PacketKind::Proposal => {
+                let bytes = packet.data.as_ref().map_or(0, |data| data.len() as u64);
+                self.last_proposal_bytes = bytes;
+                self.proposal_bytes.count(bytes);
+            }
+            _ => {}
+        }
+    }
+}

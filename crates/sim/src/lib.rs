@@ -8,6 +8,7 @@
 pub mod checker;
 pub mod client;
 pub mod disk;
+pub mod ensemble;
 pub mod ghost;
 pub mod history;
 pub mod marks;

@@ -63,6 +63,11 @@ impl Pipe {
         self.is_dead = true;
     }
 
+    /// It swallows nothing any more: who was left behind finds out.
+    pub fn revive(&mut self) {
+        self.is_dead = false;
+    }
+
     /// Whether there is something to read.
     pub fn has_bytes(&self, now: u64) -> bool {
         self.pieces.front().is_some_and(|(at, _)| *at <= now)

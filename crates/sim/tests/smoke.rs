@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use oxikeeper_sim::marks::Mark;
 use oxikeeper_sim::report::{Report, run_seed};
 
 /// How long the slice may take.
@@ -41,7 +42,7 @@ fn a_slice_of_seeds() {
         report.counts.requests,
         report.counts.events,
         report.counts.crashes,
-        report.marks.missing()
+        report.marks.missing(Mark::ALL)
     );
     assert!(report.seeds >= 20, "this machine is too slow to say anything");
 }

@@ -56,6 +56,7 @@ struct State {
     crashed: bool,
     room: u64,
     trace: Vec<String>,
+    is_quiet: bool,
 }
 
 /// A disk that can crash. Clones are the same disk.
@@ -92,6 +93,7 @@ impl SimDisk {
             crashed: false,
             room,
             trace: Vec::new(),
+            is_quiet: false,
         };
         SimDisk { state: Arc::new(Mutex::new(state)) }
     }
@@ -121,6 +123,11 @@ impl SimDisk {
         self.state().trace.clone()
     }
 
+    /// Keeps no trace any more: for long runs.
+    pub fn keep_no_trace(&self) {
+        self.state().is_quiet = true;
+    }
+
     /// True once a planned crash has come.
     pub fn has_crashed(&self) -> bool {
         self.state().crashed
@@ -135,7 +142,9 @@ impl SimDisk {
     /// written is there, and what was not synced still is not.
     pub fn kill(&self) -> SimDisk {
         let state = self.state();
-        SimDisk::with(state.files.clone(), state.directories.clone(), state.room)
+        let next = SimDisk::with(state.files.clone(), state.directories.clone(), state.room);
+        next.state().is_quiet = state.is_quiet;
+        next
     }
 
     /// A disk as it may be found after the power goes now. `draw` chooses among the possible ones:
@@ -166,7 +175,9 @@ impl SimDisk {
                 directories.insert(path.clone(), directory);
             }
         }
-        SimDisk::with(files, directories, state.room)
+        let next = SimDisk::with(files, directories, state.room);
+        next.state().is_quiet = state.is_quiet;
+        next
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,7 +193,9 @@ impl State {
             return Err(io::Error::other("the disk has crashed"));
         }
         self.calls += 1;
-        self.trace.push(format!("{what} {}", path.display()));
+        if !self.is_quiet {
+            self.trace.push(format!("{what} {}", path.display()));
+        }
         match self.plan {
             Some((call, Fate::Crash)) if call == self.calls => {
                 self.crashed = true;

@@ -34,13 +34,14 @@ pub struct Truncated {
 }
 
 /// Cuts the history behind `to`: afterwards it ends at the last transaction at or before it, durably.
+/// That is `to` itself, unless it stands for the beginning of an epoch, or the leader and this server
+/// disagree about the past: who calls looks at [`Truncated::last`].
 ///
 /// Who calls has dropped the [`TxnLog`](crate::TxnLog) and its prepared file, and no snapshot is
 /// being written. What is in memory is worth nothing afterwards: recover anew.
 ///
 /// # Errors
-/// The files do not lead to `to`, so that it cannot be the end of a prefix of this history: nothing
-/// was changed then. Or what the disk says: the process has to stop, and may do it again.
+/// The files do not lead there without what would go: nothing was changed then. Or what the disk says: the process has to stop, and may do it again.
 pub fn truncate_log<D: Disk>(
     disk: &D,
     dirs: &Dirs,
@@ -72,16 +73,6 @@ pub fn truncate_log_mutated<D: Disk>(
     mutation: Option<TruncateMutation>,
 ) -> Result<Truncated, StorageError> {
     let last = reach(disk, dirs, options, to)?;
-    // The beginning of an epoch is the place behind whatever came before it.
-    if last != to && to.counter() != 0 {
-        return Err(StorageError::Refused {
-            problem: format!("the log is to end at {to}, and {last} is the last one before it"),
-            advice: "The leader and this server disagree about the past. If the leader is right, \
-                     move this server's data aside, and it gets the leader's state."
-                .into(),
-            cut_at: None,
-        });
-    }
     let mut changed = cut_logs(disk, dirs, options, to, mutation)?;
     if mutation != Some(TruncateMutation::LeaveNewerSnapshot) {
         let snapshots = list(disk, dirs.data(), |name| Some(file_name::parse_snapshot(name)?.0))?;

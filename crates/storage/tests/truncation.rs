@@ -96,23 +96,33 @@ fn every_mutation_is_caught() {
 }
 
 #[test]
-fn a_place_that_is_not_in_the_history_changes_nothing() {
-    let (disk, dirs) = (SimDisk::new(), one_dir());
+fn a_place_that_is_not_in_the_history_is_the_one_before_it() {
     let mut past = Past::default();
     past.grow(1, 5, &mut Random::new(1));
     past.grow(3, 5, &mut Random::new(2));
-    write(&disk, &dirs, &past, &mut Random::new(3));
-    let calls = disk.calls();
-    for to in [Zxid::from_parts(1, 6), Zxid::from_parts(2, 1), Zxid::from_parts(3, 9)] {
-        let error = truncate_log(&disk, &dirs, &RecoverOptions::default(), to).unwrap_err();
-        assert!(error.to_string().contains("disagree"), "{error}");
+    for (to, last) in [((1, 6), (1, 5)), ((2, 1), (1, 5)), ((3, 0), (1, 5)), ((3, 9), (3, 5))] {
+        let (disk, dirs) = (SimDisk::new(), one_dir());
+        write(&disk, &dirs, &past, &mut Random::new(3));
+        let [to, last] = [to, last].map(|(epoch, counter)| Zxid::from_parts(epoch, counter));
+        let cut = truncate_log(&disk, &dirs, &RecoverOptions::default(), to).unwrap();
+        assert_eq!(cut.last, last);
+        judge(&disk, &dirs, &past.until(last), last, true).unwrap();
     }
+}
+
+#[test]
+fn a_place_to_which_nothing_leads_changes_nothing() {
+    let (disk, dirs) = (SimDisk::new(), one_dir());
+    let mut past = Past::default();
+    past.grow(1, 5, &mut Random::new(1));
+    dirs.prepare(&disk, true).unwrap();
+    let mut tree = past.tree();
+    snapshot(&disk, &dirs, &mut tree).finish(Some(tree.digest())).unwrap();
+    let calls = disk.calls();
+    let to = Zxid::from_parts(1, 3);
+    let error = truncate_log(&disk, &dirs, &RecoverOptions::default(), to).unwrap_err();
+    assert!(error.to_string().contains("do not lead to 0x100000003"), "{error}");
     assert_eq!(disk.calls(), calls, "nothing was touched");
-    // The beginning of an epoch is the place behind the one before.
-    let to = Zxid::from_parts(3, 0);
-    let cut = truncate_log(&disk, &dirs, &RecoverOptions::default(), to).unwrap();
-    assert_eq!(cut.last, Zxid::from_parts(1, 5));
-    judge(&disk, &dirs, &past.until(cut.last), cut.last, true).unwrap();
 }
 
 /// A snapshot that Apache wrote while it applied transactions holds some beyond its name.

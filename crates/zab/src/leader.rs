@@ -326,7 +326,7 @@ impl Leader {
                 }
             }
             self.asked(cx);
-        } else {
+        } else if matches!(self.phase, Phase::Syncing | Phase::Established) {
             self.begin_sync(now, link, cx);
         }
         Ok(())

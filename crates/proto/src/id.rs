@@ -65,6 +65,14 @@ impl Zxid {
     }
 }
 
+impl Zxid {
+    /// True if nothing can be missing between `earlier` and `self`: the next counter of the same epoch,
+    /// or the first of a later one. Stricter than [`follows`](Self::follows).
+    pub const fn joins(self, earlier: Zxid) -> bool {
+        self.follows(earlier) && (self.epoch() == earlier.epoch() || self.counter() == 1)
+    }
+}
+
 impl fmt::Display for Zxid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)
@@ -136,6 +144,8 @@ mod tests {
         assert!(Zxid::from_parts(2, 1).follows(z));
         assert!(Zxid::from_parts(4, 9).follows(z));
         assert!(!Zxid::from_parts(1, 7).follows(z));
+        assert!(Zxid::from_parts(1, 6).joins(z) && Zxid::from_parts(4, 1).joins(z));
+        assert!(!Zxid::from_parts(1, 7).joins(z) && !Zxid::from_parts(4, 9).joins(z));
         assert!(!z.follows(z));
         assert!(!Zxid::from_parts(0, 6).follows(z));
         assert!(!Zxid::from_parts(2, 0).follows(Zxid::from_parts(2, u32::MAX)));

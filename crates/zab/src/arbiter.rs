@@ -91,6 +91,8 @@ struct Line {
     last_sent: Option<Bytes>,
     /// The driver has a message of ours that is not sent whole.
     is_sending: bool,
+    /// Messages given to it since the other side said something.
+    unheard: u32,
 }
 
 /// See the module's head.
@@ -104,6 +106,9 @@ pub struct Arbiter {
     names: BTreeMap<ElectionConn, ServerId>,
 }
 
+/// After so many messages that nothing came back for, a connection counts as half-open and is made
+/// anew. Who is looking may have nothing to say for that long, and then says its vote once more.
+const UNHEARD_MAX: u32 = 4;
 /// Connections that have yet to say who they are. One more closes the oldest.
 const STRANGERS_MAX: usize = 256;
 /// Servers that may be connected, known or not: ids fit one byte.
@@ -128,6 +133,15 @@ impl Arbiter {
         }
         let line = self.lines.entry(to).or_default();
         line.waiting = Some(message);
+        line.unheard += 1;
+        if line.unheard > UNHEARD_MAX
+            && let Some(conn) = line.conn.take()
+        {
+            debug!(server = %to, "its election connection gives nothing back; it is made anew");
+            self.names.remove(&conn);
+            (line.is_sending, line.unheard) = (false, 0);
+            out.push(ElectionOutput::Close(conn));
+        }
         if line.conn.is_some() {
             Self::flush(line, out);
         } else {
@@ -168,6 +182,7 @@ impl Arbiter {
             }
             ElectionInput::Frame(conn, payload) => {
                 let from = *self.names.get(&conn)?;
+                self.lines.get_mut(&from)?.unheard = 0;
                 Some(Heard::Message(from, payload))
             }
             ElectionInput::Drained(conn) => {
@@ -288,7 +303,7 @@ impl Arbiter {
             out.push(ElectionOutput::Close(old));
         }
         self.names.insert(conn, with);
-        line.is_sending = false;
+        (line.is_sending, line.unheard) = (false, 0);
         if line.waiting.is_none() {
             line.waiting = line.last_sent.clone();
         }

@@ -103,7 +103,7 @@ impl History {
     /// If it leaves a gap: that is never written.
     pub fn push(&mut self, proposal: Proposal) {
         let last = self.last_logged();
-        assert!(proposal.zxid.follows(last), "{} after {last}", proposal.zxid);
+        assert!(proposal.zxid.joins(last), "{} after {last}", proposal.zxid);
         self.logged.push_back(proposal);
     }
 

@@ -24,6 +24,9 @@ pub enum Event {
     },
     /// What a process gave to this end of an election connection is with its kernel.
     Drained(End),
+    /// The last of a snapshot for the learner at the other side of this end, which stands at this zxid,
+    /// is with the kernel.
+    SnapshotSent(End, u64),
     /// The log thread of this life of a process has done its work.
     Logged {
         /// Whose.

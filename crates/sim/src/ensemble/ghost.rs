@@ -137,11 +137,11 @@ impl Ghost {
         if let Some(&before) = self.leaders.get(&epoch) {
             return Err(format!("servers {before} and {server} lead epoch {epoch}"));
         }
-        if let Some((&later, leader)) = self.leaders.range(epoch..).next() {
-            return Err(format!("server {server} leads {epoch} after {leader} led {later}"));
-        }
+        // A word may come so late that another epoch has begun: who leads then can commit nothing any
+        // more, but must still have all that was committed before its own epoch.
+        let before = self.committed.partition_point(|entry| entry.0.epoch() < epoch);
         let shadow = &self.servers[server];
-        if !shadow.log.starts_with(&self.committed) {
+        if !shadow.log.starts_with(&self.committed[..before]) {
             return Err(format!(
                 "server {server} leads epoch {epoch} with a history that ends at {}, without what \
                  was committed up to {}",
@@ -199,15 +199,24 @@ impl Ghost {
         }
     }
 
-    /// A server has begun to cut its history behind `to`: what goes was never committed.
+    /// A server has begun to cut its history behind `to`: nothing that is committed needs what goes. It
+    /// may have been committed since the leader decided so, by others: this one's word for it was taken
+    /// back then.
     pub fn truncates(&mut self, server: usize, to: Zxid) -> Verdict {
         let shadow = &self.servers[server];
         let kept = shadow.place_behind(to);
         let is_committed = |entry: &Entry| self.committed.binary_search(entry).is_ok();
-        if let Some(lost) = shadow.log[kept..].iter().find(|entry| is_committed(entry)) {
-            return Err(format!("server {server} cuts {} off, which is committed", lost.0));
+        let Some(lost) = shadow.log[kept..].iter().rev().find(|entry| is_committed(entry)) else {
+            return Ok(());
+        };
+        let has = |index: &&usize| {
+            let other = &self.servers[**index];
+            **index != server && other.log[..other.durable].binary_search(lost).is_ok()
+        };
+        if self.voters.iter().filter(has).count() * 2 > self.voters.len() {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("server {server} cuts {} off, which is committed", lost.0))
     }
 
     /// A server's history ends here now, on its disk too.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
 use oxikeeper_zab::arbiter::ElectionInput;
 use oxikeeper_zab::io::Input;
@@ -185,7 +186,9 @@ impl World {
         self.tail.push_back((self.now, event));
         let server = match event {
             Event::Start(server) | Event::Wake(server) | Event::Resume(server) => server,
-            Event::Arrive(end) | Event::Drained(end) => end.wire << 1 | end.side,
+            Event::Arrive(end) | Event::Drained(end) | Event::SnapshotSent(end, _) => {
+                end.wire << 1 | end.side
+            }
             Event::Dial { wire, .. } => wire,
             Event::Logged { server, .. } | Event::EpochWritten { server, .. } => server,
             Event::Fault | Event::Work => 0,
@@ -258,6 +261,14 @@ impl World {
                 let server = self.fabric.wires[end.wire].servers[end.side];
                 if self.holds(server, end) && !self.is_paused(server, event) {
                     let input = Input::Election(ElectionInput::Drained(end.conn()));
+                    self.with(server, |server, _, around| server.input(input, around));
+                }
+            }
+            Event::SnapshotSent(end, zxid) => {
+                let server = self.fabric.wires[end.wire].servers[end.side];
+                if self.holds(server, end) && !self.is_paused(server, event) {
+                    let (link, zxid) = (end.link(), Zxid::new(zxid));
+                    let input = Input::SnapshotSent { link, zxid };
                     self.with(server, |server, _, around| server.input(input, around));
                 }
             }

@@ -67,12 +67,12 @@ pub(super) fn plan(history: &History, config: &PeerConfig, last: Zxid) -> Plan {
 pub(super) fn bridges(records: &[Proposal], last: Zxid, history: &History) -> bool {
     let Some(first) = records.first() else { return false };
     let is_joined = first.zxid == last || (is_start_of_epoch(last) && first.zxid < last);
-    let is_whole = records.windows(2).all(|pair| pair[1].zxid.follows(pair[0].zxid));
+    let is_whole = records.windows(2).all(|pair| pair[1].zxid.joins(pair[0].zxid));
     let end = records.last().map_or(Zxid::ZERO, |record| record.zxid);
     let reaches = history
         .committed()
         .find(|proposal| proposal.zxid > end)
-        .map_or_else(|| end == history.last_committed(), |next| next.zxid.follows(end));
+        .map_or_else(|| end == history.last_committed(), |next| next.zxid.joins(end));
     is_joined && is_whole && reaches
 }
 

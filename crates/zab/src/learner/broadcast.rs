@@ -84,7 +84,7 @@ impl Broadcast {
     /// A new transaction: a gap is never logged.
     fn take(&mut self, proposal: Proposal, cx: &mut Context<'_>) -> Result<(), String> {
         let last = cx.history.last_logged();
-        if !proposal.zxid.follows(last) {
+        if !proposal.zxid.joins(last) {
             return Err(format!("a gap behind {last}"));
         }
         self.log(proposal, cx);

@@ -145,7 +145,7 @@ impl Sync {
             debug!(zxid = %proposal.zxid, "contained in the snapshot");
             return Ok(None);
         }
-        if !proposal.zxid.follows(last) {
+        if !proposal.zxid.joins(last) {
             return Err(format!("a gap behind {last}"));
         }
         Ok(Some(proposal))

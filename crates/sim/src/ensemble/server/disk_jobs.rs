@@ -234,12 +234,19 @@ impl Server {
             Job::Truncate { ticket, .. } => {
                 self.truncating = None;
                 let last = self.process.as_ref().map_or(Zxid::ZERO, |p| p.tree.last_zxid());
+                if around.ghost.servers[self.index].last() > last {
+                    around.marks.hit(Mark::ProposalAbandoned);
+                }
                 around.ghost.truncated(self.index, last)?;
                 let tail = self.tail(last, around.knobs)?;
                 self.input(Input::Truncated { ticket, last, tail }, around)
             }
             Job::Install { ticket, tree, zxid, log } => {
                 self.installing = None;
+                let had = &around.ghost.servers[self.index].log;
+                if had.iter().any(|entry| log.binary_search(entry).is_err()) {
+                    around.marks.hit(Mark::ProposalAbandoned);
+                }
                 around.ghost.installed(self.index, log)?;
                 around.ghost.digest(self.index, zxid, tree.digest())?;
                 let new_log = self.new_log(zxid);

@@ -33,7 +33,7 @@ impl Server {
             Output::Send(link, packet) => self.send(link, &packet, around)?,
             Output::SendSnapshot { link, at_least } => {
                 process.owed.push((link, at_least));
-                self.send_snapshots(inputs, around);
+                self.send_snapshots(around);
             }
             Output::ReceiveSnapshot { link, zxid } => {
                 let log = around.in_transfer.remove(&End::from(link).other()).unwrap_or_default();
@@ -48,7 +48,7 @@ impl Server {
                 self.write_epoch(EpochJob { kind, epoch, ticket }, around)?;
             }
             Output::Append(proposal) => self.append(proposal, around)?,
-            Output::Commit(zxid) => self.commit(zxid, inputs, around)?,
+            Output::Commit(zxid) => self.commit(zxid, around)?,
             Output::Truncate { to, ticket } => {
                 around.ghost.truncates(self.index, to)?;
                 if !process.unapplied.is_empty() || process.running.is_some() {
@@ -175,7 +175,7 @@ impl Server {
     }
 
     /// Sends the snapshots whose time has come.
-    fn send_snapshots(&mut self, inputs: &mut VecDeque<Input>, around: &mut Around<'_>) {
+    fn send_snapshots(&mut self, around: &mut Around<'_>) {
         let Some(process) = &mut self.process else { return };
         let waits = process.unapplied.front().map(|proposal| proposal.zxid);
         let is_ready = |at_least: Zxid| {
@@ -200,16 +200,14 @@ impl Server {
             for piece in stream.chunks(600) {
                 self.transmit(link.into(), piece, around);
             }
-            inputs.push_back(Input::SnapshotSent { link, zxid });
+            // It takes a while to read the tree; proposals and commits wait for it meanwhile.
+            let took = around.rng.around(around.knobs.disk_delay_us) * around.rng.below(8);
+            let sent = Event::SnapshotSent(link.into(), zxid.raw());
+            around.agenda.add(around.now + took, sent, around.rng);
         }
     }
 
-    fn commit(
-        &mut self,
-        zxid: Zxid,
-        inputs: &mut VecDeque<Input>,
-        around: &mut Around<'_>,
-    ) -> Result<(), Stop> {
+    fn commit(&mut self, zxid: Zxid, around: &mut Around<'_>) -> Result<(), Stop> {
         let role = self.process.as_ref().map(|process| process.role);
         if let Some(Role::Leading { .. }) = role {
             around.ghost.committed(self.index, zxid)?;
@@ -218,7 +216,7 @@ impl Server {
         if role != Some(Role::Looking) {
             around.ghost.applied(self.index, zxid)?;
         }
-        self.send_snapshots(inputs, around);
+        self.send_snapshots(around);
         self.snapshot_if_due(around);
         Ok(())
     }
@@ -229,9 +227,13 @@ impl Server {
         let applied = process.tree.last_zxid();
         match role {
             Role::Leading { epoch } => {
+                let before = around.ghost.committed.len();
                 process.last_made = process.last_made.max(Zxid::from_parts(epoch, 0));
                 around.marks.hit(Mark::LeaderEstablished);
                 around.ghost.leads(self.index, epoch)?;
+                if around.ghost.committed.len() > before {
+                    around.marks.hit(Mark::ProposalAdopted);
+                }
             }
             Role::Following { epoch, leader } | Role::Observing { epoch, leader } => {
                 if matches!(role, Role::Observing { .. }) {

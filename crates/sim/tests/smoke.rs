@@ -23,6 +23,22 @@ fn seeds_that_once_failed() {
     }
 }
 
+/// Seeds of ensembles that found something, each with what it was.
+const ENSEMBLES: &[(u64, &str)] = &[
+    (110, "a half-open election connection kept an observer out for good"),
+    (144, "a follower cut back what was committed since, as it may"),
+    (540, "a DIFF from the log on disk left out the beginning of an epoch"),
+    (816, "a leader established after the next one, by words that came late"),
+];
+
+#[test]
+fn seeds_of_ensembles_that_once_failed() {
+    for (seed, what) in ENSEMBLES {
+        let outcome = oxikeeper_sim::ensemble::report::run_seed(*seed, None, false, |_| {});
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}: {what}");
+    }
+}
+
 #[test]
 fn a_slice_of_seeds() {
     let began = Instant::now();

@@ -11,8 +11,6 @@ pub enum Mutation {
     EpochBeforeHistory,
     /// NEWLEADER is acknowledged before the history is durable (ZOOKEEPER-3023, 3911).
     AckNewLeaderBeforeSync,
-    /// A proposal is committed although its predecessor is not.
-    CommitGap,
     /// NEWLEADER overtakes what the learner has yet to receive (ZOOKEEPER-3104).
     NewLeaderTooEarly,
     /// Observers count in quorums (ZOOKEEPER-2959).
@@ -25,8 +23,6 @@ pub enum Mutation {
     DoubleEpochAnswer,
     /// A server whose disk was emptied votes.
     EmptyDiskVotes,
-    /// After an interrupted SNAP or TRUNC the state in memory is kept (ZOOKEEPER-3642, 5094).
-    KeepInterruptedSync,
     /// A learner's history beyond the leader's is kept.
     SkipTrunc,
 }
@@ -37,14 +33,12 @@ impl Mutation {
         Mutation::EarlyAck,
         Mutation::EpochBeforeHistory,
         Mutation::AckNewLeaderBeforeSync,
-        Mutation::CommitGap,
         Mutation::NewLeaderTooEarly,
         Mutation::CountObservers,
         Mutation::CounterWraps,
         Mutation::StaleConnection,
         Mutation::DoubleEpochAnswer,
         Mutation::EmptyDiskVotes,
-        Mutation::KeepInterruptedSync,
         Mutation::SkipTrunc,
     ];
 }

@@ -1,0 +1,195 @@
+//! One exact scenario for each defect that a random search would have to be lucky to meet. Each passes as
+//! the code is, and fails with the defect injected: both are shown.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use oxikeeper_proto::Zxid;
+use oxikeeper_proto::id::ServerId;
+use oxikeeper_proto::quorum::{ConfigText, LearnerInfo, PacketKind, QuorumPacket};
+use oxikeeper_proto::time::Now;
+use oxikeeper_zab::config::PeerConfig;
+use oxikeeper_zab::context::{Context, Epochs, Event};
+use oxikeeper_zab::history::{History, Proposal};
+use oxikeeper_zab::io::{Input, LinkId, Output, Role};
+use oxikeeper_zab::leader::Leader;
+use oxikeeper_zab::learner::Learner;
+use oxikeeper_zab::mutation::{Mutation, arm};
+use oxikeeper_zab::verifier::{Quorums, Verifier};
+
+const LINK: LinkId = LinkId(1);
+const NOW: Now = Now::from_millis(1000);
+
+/// What a half works with, of server 1 of three.
+struct Desk {
+    config: Arc<PeerConfig>,
+    quorums: Quorums,
+    history: History,
+    epochs: Epochs,
+    out: Vec<Output>,
+    events: Vec<Event>,
+    last_ticket: u64,
+}
+
+impl Desk {
+    fn new(history: History, epochs: Epochs) -> Desk {
+        let text = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nversion=0";
+        let config = ConfigText::parse(text).unwrap();
+        Desk {
+            config: Arc::new(PeerConfig::new(ServerId(1))),
+            quorums: Quorums::new(Arc::new(Verifier::from_config(config).unwrap())),
+            history,
+            epochs,
+            out: Vec::new(),
+            events: Vec::new(),
+            last_ticket: 0,
+        }
+    }
+
+    fn with<R>(&mut self, work: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        work(&mut Context {
+            config: &self.config,
+            quorums: &self.quorums,
+            history: &mut self.history,
+            epochs: &mut self.epochs,
+            out: &mut self.out,
+            events: &mut self.events,
+            last_ticket: &mut self.last_ticket,
+        })
+    }
+
+    /// The packets sent since the last call.
+    fn sent(&mut self) -> Vec<QuorumPacket> {
+        let sent = |output| match output {
+            Output::Send(_, packet) => Some(packet),
+            _ => None,
+        };
+        self.out.drain(..).filter_map(sent).collect()
+    }
+
+    /// The epoch file that is to be written.
+    fn epoch_file(&self) -> Option<(u32, Input)> {
+        self.out.iter().rev().find_map(|output| match output {
+            Output::WriteEpoch { epoch, ticket, .. } => {
+                Some((*epoch, Input::EpochWritten(*ticket)))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Runs a scenario as the code is, where it has to pass, and with the defect, where it has to fail.
+fn shows(defect: Mutation, scenario: impl Fn()) {
+    arm(None);
+    scenario();
+    arm(Some(defect));
+    let result = catch_unwind(AssertUnwindSafe(scenario));
+    arm(None);
+    assert!(result.is_err(), "{defect:?} is not noticed");
+}
+
+/// A leader of which server 2 is a learner that says its last zxid is `last`, up to its ACKEPOCH.
+fn leader_and_learner(desk: &mut Desk, last: Zxid) -> Leader {
+    let mut leader = desk.with(|cx| Leader::start(NOW, 0, cx));
+    let mut step = |desk: &mut Desk, input| desk.with(|cx| leader.step(NOW, input, cx));
+    step(desk, Input::Accepted(LINK));
+    let info = LearnerInfo::new(ServerId(2), 0);
+    step(desk, Input::Packet(LINK, QuorumPacket::follower_info(last.epoch(), &info)));
+    let (epoch, written) = desk.epoch_file().expect("the epoch goes to disk first");
+    assert!(desk.sent().is_empty(), "nothing is offered before it is on disk");
+    step(desk, written);
+    let offered = desk.sent();
+    assert_eq!(offered[0].kind, PacketKind::LeaderInfo);
+    assert_eq!(offered[0].zxid.epoch(), epoch);
+    step(desk, Input::Packet(LINK, QuorumPacket::ack_epoch(last, Some(0))));
+    leader
+}
+
+#[test]
+fn a_voter_whose_disk_was_emptied_has_no_say() {
+    shows(Mutation::EmptyDiskVotes, || {
+        // It tells that it knows nothing ...
+        let void = History::void(500);
+        assert_eq!(void.last_vote(), QuorumPacket::NO_ZXID);
+        // ... and a leader that has nobody but it does not begin its epoch.
+        let epochs = Epochs { accepted: 0, current: 0 };
+        let mut desk = Desk::new(History::new(500, Zxid::ZERO, Vec::new()), epochs);
+        leader_and_learner(&mut desk, void.last_vote());
+        assert_eq!(desk.epoch_file().map(|(epoch, _)| epoch), None, "no currentEpoch");
+        // One that knows its history, though it is empty, counts.
+        let mut desk = Desk::new(History::new(500, Zxid::ZERO, Vec::new()), epochs);
+        leader_and_learner(&mut desk, Zxid::ZERO);
+        assert_eq!(desk.epoch_file().map(|(epoch, _)| epoch), Some(1));
+    });
+}
+
+#[test]
+fn an_epoch_is_promised_once() {
+    shows(Mutation::DoubleEpochAnswer, || {
+        let history = History::new(500, Zxid::from_parts(4, 7), Vec::new());
+        let mut desk = Desk::new(history, Epochs { accepted: 5, current: 4 });
+        let mut learner = desk.with(|cx| Learner::start(NOW, ServerId(3), false, cx));
+        desk.with(|cx| learner.step(NOW, Input::Connected(LINK), cx));
+        let info = QuorumPacket::leader_info(5);
+        desk.with(|cx| learner.step(NOW, Input::Packet(LINK, info), cx));
+        let sent = desk.sent();
+        let answer = sent.last().expect("an answer without a write: nothing new is promised");
+        assert_eq!(answer.kind, PacketKind::AckEpoch);
+        assert_eq!(answer.current_epoch(), Ok(None), "it is no promise to this leader");
+    });
+}
+
+#[test]
+fn an_older_epoch_is_not_followed() {
+    let history = History::new(500, Zxid::from_parts(4, 7), Vec::new());
+    let mut desk = Desk::new(history, Epochs { accepted: 5, current: 4 });
+    let mut learner = desk.with(|cx| Learner::start(NOW, ServerId(3), false, cx));
+    desk.with(|cx| learner.step(NOW, Input::Connected(LINK), cx));
+    desk.with(|cx| learner.step(NOW, Input::Packet(LINK, QuorumPacket::leader_info(4)), cx));
+    assert!(matches!(desk.events.last(), Some(Event::Lost(why)) if why.contains("promised")));
+    assert!(desk.out.contains(&Output::CloseLink(LINK)));
+}
+
+#[test]
+fn a_full_counter_ends_the_epoch_before_it_wraps() {
+    shows(Mutation::CounterWraps, || {
+        let last = Zxid::from_parts(1, 5);
+        let mut desk =
+            Desk::new(History::new(500, last, Vec::new()), Epochs { accepted: 1, current: 1 });
+        let mut leader = leader_and_learner(&mut desk, last);
+        let (_, written) = desk.epoch_file().expect("currentEpoch");
+        desk.with(|cx| leader.step(NOW, written, cx));
+        let ack = QuorumPacket::ack(Zxid::from_parts(2, 0));
+        desk.with(|cx| leader.step(NOW, Input::Packet(LINK, ack), cx));
+        assert!(desk.out.contains(&Output::Role(Role::Leading { epoch: 2 })));
+        // As if all transactions but one of the epoch had been made.
+        let all_but_one = Zxid::from_parts(2, u32::MAX - 1);
+        desk.history.reset(all_but_one, Vec::new());
+        desk.events.clear();
+        let proposal =
+            Proposal { zxid: Zxid::from_parts(2, u32::MAX), payload: Bytes::from_static(b"x") };
+        desk.with(|cx| leader.step(NOW, Input::Propose(proposal), cx));
+        assert!(matches!(desk.events.last(), Some(Event::Lost(why)) if why.contains("full")));
+        assert_eq!(desk.history.last_logged(), all_but_one, "nothing was given that place");
+    });
+}
+
+#[test]
+fn who_speaks_out_of_turn_or_with_our_own_id_is_not_listened_to() {
+    let epochs = Epochs { accepted: 0, current: 0 };
+    let greetings = [
+        QuorumPacket::follower_info(0, &LearnerInfo::new(ServerId(1), 0)),
+        QuorumPacket::ack(Zxid::from_parts(1, 0)),
+        QuorumPacket::ping_reply(Zxid::ZERO, &[]),
+        QuorumPacket::follower_info(0, &LearnerInfo::new(ServerId(2), 99)),
+    ];
+    for greeting in greetings {
+        let mut desk = Desk::new(History::new(500, Zxid::ZERO, Vec::new()), epochs);
+        let mut leader = desk.with(|cx| Leader::start(NOW, 0, cx));
+        desk.with(|cx| leader.step(NOW, Input::Accepted(LINK), cx));
+        desk.with(|cx| leader.step(NOW, Input::Packet(LINK, greeting.clone()), cx));
+        assert!(desk.out.contains(&Output::CloseLink(LINK)), "{greeting:?}");
+        assert!(desk.epoch_file().is_none(), "{greeting:?}");
+    }
+}

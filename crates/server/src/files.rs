@@ -84,13 +84,20 @@ impl<D: Disk> Files<D> {
         Ok(records.into_iter().map(proposal).collect())
     }
 
-    /// Cuts the history behind `to`, and reads what is left.
+    /// Cuts the history behind `to`, and reads what is left. `None` if the files do not lead there, with
+    /// nothing changed.
     ///
     /// # Errors
     /// What the disk says: the process has to stop.
-    pub fn truncate(&self, to: Zxid) -> Result<Restored, StorageError> {
-        truncate_log(&*self.disk, &self.dirs, &self.recover, to)?;
-        self.restore()
+    pub fn truncate(&self, to: Zxid) -> Result<Option<Restored>, StorageError> {
+        match truncate_log(&*self.disk, &self.dirs, &self.recover, to) {
+            Err(refused @ StorageError::Refused { .. }) => {
+                warn!("{refused}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(_) => self.restore().map(Some),
+        }
     }
 
     /// Makes a state that came from elsewhere the one on disk.

@@ -88,6 +88,8 @@ pub enum Mark {
     Truncated,
     /// It did so while proposals of before were on their way to the disk or not applied.
     TruncWithProposalsInFlight,
+    /// The oldest snapshot of a learner went beyond its leader's history.
+    TruncRefused,
     /// A crash interrupted it.
     TruncInterrupted,
     /// A learner got a snapshot.
@@ -117,6 +119,7 @@ impl Mark {
         Mark::DiffFromDisk,
         Mark::TruncSent,
         Mark::Truncated,
+        Mark::TruncRefused,
         Mark::TruncWithProposalsInFlight,
         Mark::TruncInterrupted,
         Mark::SnapSent,

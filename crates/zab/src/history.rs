@@ -25,6 +25,9 @@ pub struct Proposal {
 #[derive(Clone, Debug)]
 pub struct History {
     limit: usize,
+    /// What stood right before the first of `committed`, if that is known. Zxids alone do not tell: how
+    /// many transactions an epoch had, its successor does not say.
+    before: Option<Zxid>,
     committed: VecDeque<Proposal>,
     logged: VecDeque<Proposal>,
     last_committed: Zxid,
@@ -38,6 +41,7 @@ impl History {
     pub fn new(limit: usize, last: Zxid, tail: Vec<Proposal>) -> History {
         let mut history = History {
             limit: limit.max(1),
+            before: tail.is_empty().then_some(last),
             committed: tail.into(),
             logged: VecDeque::new(),
             last_committed: last,
@@ -55,6 +59,12 @@ impl History {
     /// history (ZOOKEEPER-2325, 3056).
     pub fn void(limit: usize) -> History {
         History { is_void: true, ..History::new(limit, Zxid::ZERO, Vec::new()) }
+    }
+
+    /// The history on disk is not a prefix of the leader's and cannot be made one: from now on this server
+    /// counts as one whose data are gone, until a leader has given it a history.
+    pub fn give_up(&mut self) {
+        self.is_void = true;
     }
 
     /// What this server tells others of its history: the last transaction logged, or -1 if its data
@@ -90,6 +100,12 @@ impl History {
             (Some(first), Some(last)) => (first.zxid, last.zxid),
             _ => (self.last_committed, self.last_committed),
         }
+    }
+
+    /// Whether nothing is missing between a part of the history that ends at `end` and what is kept.
+    pub fn is_joined_by(&self, end: Zxid) -> bool {
+        self.before.is_some_and(|before| end >= before)
+            || self.committed.front().is_some_and(|first| end >= first.zxid)
     }
 
     /// The transactions logged and not known committed, oldest first.
@@ -128,8 +144,10 @@ impl History {
     }
 
     fn shorten(&mut self) {
-        while self.committed.len() > self.limit {
-            self.committed.pop_front();
+        while self.committed.len() > self.limit
+            && let Some(dropped) = self.committed.pop_front()
+        {
+            self.before = Some(dropped.zxid);
         }
     }
 }

@@ -75,9 +75,16 @@ pub enum Input {
     Election(ElectionInput),
 
     /// The connection asked for by [`Output::Connect`] stands.
-    Connected(LinkId),
+    Connected {
+        /// Its name from now on.
+        link: LinkId,
+        /// To whom: perhaps to one that is not wanted any more.
+        to: ServerId,
+    },
     /// It could not be made; nothing is known of the other side.
     ConnectFailed {
+        /// Whom it was to reach.
+        to: ServerId,
         /// Nobody listens there, as opposed to no answer.
         refused: bool,
     },
@@ -101,6 +108,12 @@ pub enum Input {
         last: Zxid,
         /// The last transactions up to it, contiguous, oldest first.
         tail: Vec<Proposal>,
+    },
+    /// The files do not lead to where [`Output::Truncate`] said, because the oldest snapshot already
+    /// holds more: nothing was changed.
+    TruncateRefused {
+        /// Of the request.
+        ticket: Ticket,
     },
     /// Bytes of a snapshot have arrived: the leader is alive.
     SnapshotProgress(LinkId),

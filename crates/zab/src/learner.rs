@@ -22,7 +22,7 @@ use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::{LearnerInfo, PacketKind, QuorumPacket};
 use oxikeeper_proto::time::Now;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use self::broadcast::Broadcast;
 use self::sync::Sync;
@@ -127,8 +127,12 @@ impl Learner {
     pub fn step(&mut self, now: Now, input: Input, cx: &mut Context<'_>) {
         match input {
             Input::Tick => self.tick(now, cx),
-            Input::Connected(link) => self.connected(now, link, cx),
-            Input::ConnectFailed { .. } => self.connect_failed(now, cx),
+            // An attempt for an earlier leader may end late.
+            Input::Connected { link, to } if to != self.leader => {
+                cx.out.push(Output::CloseLink(link));
+            }
+            Input::Connected { link, .. } => self.connected(now, link, cx),
+            Input::ConnectFailed { to, .. } if to == self.leader => self.connect_failed(now, cx),
             Input::Packet(link, packet) if self.link == Some(link) => {
                 self.heard_at = now;
                 self.inbox.push_back(packet);
@@ -163,6 +167,7 @@ impl Learner {
                     self.disk_done(now, cx);
                 }
             }
+            Input::TruncateRefused { ticket } => self.truncate_refused(now, ticket, cx),
             Input::SnapshotInstalled { ticket, zxid } => self.installed(now, ticket, zxid, cx),
             Input::LogDurable(_) => self.log_durable(now, cx),
             Input::ToLeader(word) => self.say(word, cx),
@@ -400,6 +405,22 @@ impl Learner {
             sync.installed();
             cx.history.reset(zxid, Vec::new());
             self.write_current_epoch(now, sync, cx);
+        }
+    }
+
+    /// A snapshot of a leader that never got its quorum holds what must go: only another snapshot helps.
+    fn truncate_refused(&mut self, now: Now, ticket: Ticket, cx: &mut Context<'_>) {
+        if let Phase::Truncating { ticket: asked, to } = self.phase
+            && asked == ticket
+        {
+            warn!(%to, "the oldest snapshot here goes beyond the leader's history; asking for a snapshot");
+            cx.history.give_up();
+            self.phase = Phase::Syncing(Sync::of_log(cx.history.last_logged()));
+            self.failed.get_or_insert(format!("the files do not lead to {to}"));
+            if let Some(link) = self.link.take() {
+                cx.out.push(Output::CloseLink(link));
+            }
+            self.disk_done(now, cx);
         }
     }
 

@@ -90,7 +90,7 @@ impl Peer {
             Input::Accepted(link) if !matches!(self.half, Half::Leading(_)) => {
                 out.push(Output::CloseLink(link));
             }
-            Input::Connected(link) if !matches!(self.half, Half::Learning(_)) => {
+            Input::Connected { link, .. } if !matches!(self.half, Half::Learning(_)) => {
                 out.push(Output::CloseLink(link));
             }
             input => self.drive(now, input, out),

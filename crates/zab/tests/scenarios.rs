@@ -130,7 +130,7 @@ fn an_epoch_is_promised_once() {
         let history = History::new(500, Zxid::from_parts(4, 7), Vec::new());
         let mut desk = Desk::new(history, Epochs { accepted: 5, current: 4 });
         let mut learner = desk.with(|cx| Learner::start(NOW, ServerId(3), false, cx));
-        desk.with(|cx| learner.step(NOW, Input::Connected(LINK), cx));
+        desk.with(|cx| learner.step(NOW, Input::Connected { link: LINK, to: ServerId(3) }, cx));
         let info = QuorumPacket::leader_info(5);
         desk.with(|cx| learner.step(NOW, Input::Packet(LINK, info), cx));
         let sent = desk.sent();
@@ -145,7 +145,7 @@ fn an_older_epoch_is_not_followed() {
     let history = History::new(500, Zxid::from_parts(4, 7), Vec::new());
     let mut desk = Desk::new(history, Epochs { accepted: 5, current: 4 });
     let mut learner = desk.with(|cx| Learner::start(NOW, ServerId(3), false, cx));
-    desk.with(|cx| learner.step(NOW, Input::Connected(LINK), cx));
+    desk.with(|cx| learner.step(NOW, Input::Connected { link: LINK, to: ServerId(3) }, cx));
     desk.with(|cx| learner.step(NOW, Input::Packet(LINK, QuorumPacket::leader_info(4)), cx));
     assert!(matches!(desk.events.last(), Some(Event::Lost(why)) if why.contains("promised")));
     assert!(desk.out.contains(&Output::CloseLink(LINK)));

@@ -66,7 +66,10 @@ impl<D: Disk> LogWriter<D> {
                 self.shared.run_core([Input::EpochWritten(ticket)], Runner::LogWriter);
             }
             DiskJob::Truncate { to, ticket } => {
-                let restored = self.files.files.truncate(to)?;
+                let Some(restored) = self.files.files.truncate(to)? else {
+                    self.shared.run_core([Input::TruncateRefused { ticket }], Runner::LogWriter);
+                    return Ok(());
+                };
                 let last = restored.tree.last_zxid();
                 info!(%to, %last, "the log is cut");
                 let tail = self.files.files.recent(last, self.files.commit_log_count)?;

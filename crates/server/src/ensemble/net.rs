@@ -389,10 +389,10 @@ impl Net {
                 let refused = refused(&error);
                 Input::Election(ElectionInput::ConnectFailed { to, refused })
             }
-            (Purpose::Learn, Ok(id)) => Input::Connected(LinkId(id)),
+            (Purpose::Learn, Ok(id)) => Input::Connected { link: LinkId(id), to },
             (Purpose::Learn, Err(error)) => {
                 info!(leader = %to, %error, "cannot connect to the leader");
-                Input::ConnectFailed { refused: refused(&error) }
+                Input::ConnectFailed { to, refused: refused(&error) }
             }
         });
     }

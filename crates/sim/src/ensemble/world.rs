@@ -350,7 +350,7 @@ impl World {
             let to = ServerId(to as i64 + 1);
             let input = match port {
                 Port::Election => Input::Election(ElectionInput::ConnectFailed { to, refused }),
-                Port::Quorum => Input::ConnectFailed { refused },
+                Port::Quorum => Input::ConnectFailed { to, refused },
             };
             return self.with(from, |server, _, around| server.input(input, around));
         }
@@ -365,7 +365,10 @@ impl World {
                 }),
                 Input::Election(ElectionInput::Accepted(far.conn())),
             ),
-            Port::Quorum => (Input::Connected(near.link()), Input::Accepted(far.link())),
+            Port::Quorum => {
+                let to = ServerId(to as i64 + 1);
+                (Input::Connected { link: near.link(), to }, Input::Accepted(far.link()))
+            }
         };
         self.with(to, |server, _, around| server.input(accepted, around));
         if self.holds(from, near) {

@@ -69,11 +69,7 @@ pub(super) fn bridges(records: &[Proposal], last: Zxid, history: &History) -> bo
     let is_joined = first.zxid == last || (is_start_of_epoch(last) && first.zxid < last);
     let is_whole = records.windows(2).all(|pair| pair[1].zxid.joins(pair[0].zxid));
     let end = records.last().map_or(Zxid::ZERO, |record| record.zxid);
-    let reaches = history
-        .committed()
-        .find(|proposal| proposal.zxid > end)
-        .map_or_else(|| end == history.last_committed(), |next| next.zxid.joins(end));
-    is_joined && is_whole && reaches
+    is_joined && is_whole && history.is_joined_by(end)
 }
 
 impl Leader {

@@ -28,6 +28,8 @@ pub enum Job {
         /// Of the request.
         ticket: Ticket,
     },
+    /// The log could not be cut there.
+    TruncateRefused(Ticket),
     /// Make the received state this server's.
     Install {
         /// Of the request.
@@ -152,7 +154,14 @@ impl Server {
             Job::Truncate { to, ticket } => {
                 self.truncating = Some(to);
                 let options = RecoverOptions::default();
-                let cut = truncate_log(&self.disk, &self.dirs, &options, to)?;
+                let cut = match truncate_log(&self.disk, &self.dirs, &options, to) {
+                    Err(StorageError::Refused { .. }) => {
+                        self.truncating = None;
+                        around.marks.hit(Mark::TruncRefused);
+                        return Ok(Job::TruncateRefused(ticket));
+                    }
+                    other => other?,
+                };
                 let (last, tree, _) = self.load()?;
                 if last != cut.last {
                     return Err(Failure::Refused(format!("cut at {}, now {last}", cut.last)));
@@ -165,6 +174,7 @@ impl Server {
                 around.marks.hit(Mark::Truncated);
                 Ok(Job::Truncate { to, ticket })
             }
+            done @ Job::TruncateRefused(_) => Ok(done),
             Job::Install { ticket, mut tree, zxid, log } => {
                 self.installing = Some(log.clone());
                 let (bytes, _, digest) = walk(&mut tree);
@@ -256,6 +266,7 @@ impl Server {
                 }
                 self.input(Input::SnapshotInstalled { ticket, zxid }, around)
             }
+            Job::TruncateRefused(ticket) => self.input(Input::TruncateRefused { ticket }, around),
             Job::Snapshot { .. } => self.run_jobs(around),
             Job::Read { ticket, found, .. } => {
                 self.input(Input::LogRead { ticket, records: found }, around)

@@ -1,4 +1,5 @@
-//! Ensembles of Apache's servers as processes, each reaching the others through names of its own.
+//! Ensembles as processes: of Apache's servers, each reaching the others through names of its own; and
+//! mixed ones, of Apache's and ours, all on the loopback address.
 //!
 //! Every server has the same configuration, in which server N is the host `zkN`. What the name means
 //! is up to the JVM: to server N itself it is `127.1.N.N`, where it listens; to server M it is
@@ -12,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::server::{four_letter_word, free_port, repository};
+use crate::server::{Kind, four_letter_word, free_port, oxikeeper_bin, repository};
 
 /// JVMs on a busy machine are slow, elections among them too.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -34,6 +35,8 @@ pub struct Ensemble {
     settings: String,
     members: BTreeMap<u8, Ports>,
     observers: Vec<u8>,
+    /// Whose each server is, in a mixed ensemble; empty: all are Apache's, with names.
+    kinds: BTreeMap<u8, Kind>,
     running: BTreeMap<u8, Child>,
 }
 
@@ -47,8 +50,28 @@ impl Ensemble {
             settings: settings.to_owned(),
             members,
             observers: observers.to_vec(),
+            kinds: BTreeMap::new(),
             running: BTreeMap::new(),
         }
+    }
+
+    /// An ensemble of servers 1 and up, of these kinds.
+    pub fn mixed(dir: &Path, kinds: &[Kind], settings: &str) -> Ensemble {
+        let kinds: BTreeMap<u8, Kind> = (1..).zip(kinds.iter().copied()).collect();
+        let ids: Vec<u8> = kinds.keys().copied().collect();
+        let mut ensemble = Ensemble::new(dir, &ids, &[], settings);
+        ensemble.kinds = kinds;
+        ensemble
+    }
+
+    /// Whose a server is.
+    pub fn kind(&self, id: u8) -> Kind {
+        self.kinds.get(&id).copied().unwrap_or(Kind::APACHE)
+    }
+
+    /// From its next start on, a server is of another kind: its files stay.
+    pub fn set_kind(&mut self, id: u8, kind: Kind) {
+        self.kinds.insert(id, kind);
     }
 
     /// Its servers and their ports.
@@ -66,7 +89,10 @@ impl Ensemble {
     pub fn line(&self, id: u8) -> String {
         let Ports { quorum, election, .. } = self.members[&id];
         let role = if self.observers.contains(&id) { "observer" } else { "participant" };
-        format!("zk{id}:{quorum}:{election}:{role}")
+        if self.kinds.is_empty() {
+            return format!("zk{id}:{quorum}:{election}:{role}");
+        }
+        format!("127.0.0.1:{quorum}:{election}:{role}")
     }
 
     /// Where clients connect to a server.
@@ -120,16 +146,30 @@ impl Ensemble {
             std::fs::write(&config, text).expect("a configuration file");
         }
         let log = std::fs::File::create(dir.join("log")).expect("a log file");
-        let mut command = Command::new(repository().join("interop/apache"));
+        let mut command = match self.kinds.get(&id) {
+            Some(Kind::Oxikeeper) => {
+                let mut command = Command::new(oxikeeper_bin());
+                command.arg("serve").arg(&config);
+                command
+            }
+            other => {
+                let mut command = Command::new(repository().join("interop/apache"));
+                command.arg(&config).env("APACHE_HEAP", "128m");
+                if let Some(Kind::Apache(version)) = other {
+                    command.env("APACHE_VERSION", version);
+                } else {
+                    let hosts = dir.join("hosts");
+                    command.arg(format!("-Djdk.net.hosts.file={}", hosts.display()));
+                }
+                command
+            }
+        };
         command
-            .arg(&config)
-            .arg(format!("-Djdk.net.hosts.file={}", dir.join("hosts").display()))
             .args(self.settings.lines().filter(is_flag))
-            .env("APACHE_HEAP", "128m")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::from(log));
-        let child = command.spawn().expect("interop/apache can be run");
+        let child = command.spawn().expect("a server can be run");
         self.running.insert(id, child);
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -17,12 +18,13 @@ use oxikeeper_proto::{Acl, AclEntry, OpCode, Reader, SessionId, Stat};
 use crate::client::RawClient;
 use crate::server::{Kind, Server, oxikeeper_bin};
 
-const SETTINGS: &str = "extendedTypesEnabled=true\nmaxSessionTimeout=600000\npreAllocSize=256\n\
+/// Settings with which everything can be written and read.
+pub const SETTINGS: &str = "extendedTypesEnabled=true\nmaxSessionTimeout=600000\npreAllocSize=256\n\
                         snapCount=40\nznode.container.checkIntervalMs=600000\n\
                         DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
 
 /// What a tree looks like from outside: everything a client can see of every node.
-type Picture = BTreeMap<String, (Option<Vec<u8>>, Stat, Vec<Acl>)>;
+pub type Picture = BTreeMap<String, (Option<Vec<u8>>, Stat, Vec<Acl>)>;
 
 /// Writes a directory with one server, starts another on a copy, and compares.
 ///
@@ -31,13 +33,13 @@ type Picture = BTreeMap<String, (Option<Vec<u8>>, Stat, Vec<Acl>)>;
 pub fn hand_over(from: Kind, to: Kind, dir: &Path) {
     let context = format!("{} -> {}", from.name(), to.name());
     let mut writer = Server::start(from, &dir.join("writer"), SETTINGS);
-    let sessions = write_everything(&writer);
-    let before = picture(&writer);
+    let sessions = write_everything(writer.address());
+    let before = picture(writer.address());
     assert!(before.len() > 60, "{context}: the tree has all kinds of nodes");
     writer.kill();
     copy(&dir.join("writer/data/version-2"), &dir.join("reader/data/version-2"));
     let mut reader = Server::start(to, &dir.join("reader"), SETTINGS);
-    let after = picture(&reader);
+    let after = picture(reader.address());
     for (path, node) in &before {
         assert_eq!(after.get(path), Some(node), "{context}: {path}");
     }
@@ -69,9 +71,12 @@ pub fn hand_over(from: Kind, to: Kind, dir: &Path) {
 }
 
 /// Every kind of node and of transaction. Returns sessions that live on.
-fn write_everything(server: &Server) -> Vec<(SessionId, [u8; 16])> {
-    let mut client = RawClient::connect(server.address(), 600_000).expect("it serves");
-    let mut other = RawClient::connect(server.address(), 600_000).expect("it serves");
+///
+/// # Panics
+/// If the server does not take it.
+pub fn write_everything(server: SocketAddr) -> Vec<(SessionId, [u8; 16])> {
+    let mut client = RawClient::connect(server, 600_000).expect("it serves");
+    let mut other = RawClient::connect(server, 600_000).expect("it serves");
     let c = &mut client;
     create(c, "/p", 0, open());
     for n in 0..30 {
@@ -122,13 +127,17 @@ fn write_everything(server: &Server) -> Vec<(SessionId, [u8; 16])> {
     let ops = vec![MultiOp::Delete(delete(22)), MultiOp::Delete(delete(98))];
     ok(c, OpCode::Multi, &MultiRequest { ops });
     // A session that ends takes its ephemerals along.
-    let mut third = RawClient::connect(server.address(), 600_000).expect("it serves");
+    let mut third = RawClient::connect(server, 600_000).expect("it serves");
     create(&mut third, "/p/gone", 1, open());
     ok(&mut third, OpCode::CloseSession, &PathRequest { path: None });
     vec![(client.session, client.password), (other.session, other.password)]
 }
 
-fn create(client: &mut RawClient, path: &str, flags: i32, acl: Vec<AclEntry<'_>>) {
+/// Creates a node that holds its path.
+///
+/// # Panics
+/// If the server refuses.
+pub fn create(client: &mut RawClient, path: &str, flags: i32, acl: Vec<AclEntry<'_>>) {
     let data = Some(path.as_bytes());
     let request = CreateRequest { path: Some(path.into()), data, acl: Some(acl), flags };
     ok(client, OpCode::Create, &request);
@@ -139,7 +148,8 @@ fn ok(client: &mut RawClient, op: OpCode, body: &impl oxikeeper_proto::Encode) {
     assert_eq!(reply.header.err, 0, "{op:?}");
 }
 
-fn open() -> Vec<AclEntry<'static>> {
+/// Everybody may do everything.
+pub fn open() -> Vec<AclEntry<'static>> {
     vec![entry(31, "world", "anyone")]
 }
 
@@ -148,8 +158,11 @@ fn entry<'a>(perms: i32, scheme: &'a str, id: &'a str) -> AclEntry<'a> {
 }
 
 /// Walks the tree with an administrator's rights.
-fn picture(server: &Server) -> Picture {
-    let mut client = RawClient::connect(server.address(), 600_000).expect("it serves");
+///
+/// # Panics
+/// If the server does not answer.
+pub fn picture(server: SocketAddr) -> Picture {
+    let mut client = RawClient::connect(server, 600_000).expect("it serves");
     let auth = AuthPacket { kind: 0, scheme: Some("digest".into()), auth: Some(b"super:admin") };
     ok(&mut client, OpCode::Auth, &auth);
     let mut picture = Picture::new();

@@ -1,5 +1,7 @@
 //! The `oxikeeper` binary: the command line, and nothing of how things work.
 
+mod ensemble;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         words: Vec<String>,
     },
+    /// Run a whole ensemble on this machine, for trying out, until Ctrl-C. Prints its connect string.
+    Ensemble(ensemble::Options),
     /// Tell whether a data directory is sound, and what a server would do with it. Never writes,
     /// unless told to cut.
     Check {
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         None => serve(&[]),
         Some(Command::Serve { words }) => serve(&words),
+        Some(Command::Ensemble(options)) => ensemble::run(&options),
         Some(Command::Check { cut, data_dir, log_dir }) => {
             let log_dir = log_dir.unwrap_or_else(|| data_dir.clone());
             oxikeeper_server::check::run(&data_dir, &log_dir, cut)

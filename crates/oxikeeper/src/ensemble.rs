@@ -139,16 +139,19 @@ impl Ensemble {
         if outcome.is_ok() && !self.is_ending.load(Ordering::SeqCst) {
             let hosts: Vec<String> =
                 self.ids().map(|id| format!("127.0.0.1:{}", self.client_port(id))).collect();
-            let mut out = io::stdout();
-            writeln!(out, "{}", hosts.join(","))?;
-            writeln!(out, "data and logs in {}; Ctrl-C ends it", self.dir.display())?;
-            out.flush()?;
+            let text = format!(
+                "{}\ndata and logs in {}; Ctrl-C ends it\n",
+                hosts.join(","),
+                self.dir.display()
+            );
+            // Whoever has read the first line may not want the second.
+            let _ = io::stdout().write_all(text.as_bytes());
+            let _ = io::stdout().flush();
         }
         while outcome.is_ok() && !self.is_ending.load(Ordering::SeqCst) {
             self.bury()?;
             thread::sleep(LOOK_INTERVAL * 5);
         }
-        self.end();
         outcome
     }
 
@@ -193,7 +196,7 @@ impl Ensemble {
         Ok(())
     }
 
-    /// Ends the servers, the last ones first by force.
+    /// Ends the servers; in the end by force.
     fn end(&mut self) {
         for child in self.servers.iter().flatten() {
             let pid = rustix::process::Pid::from_child(child);
@@ -209,6 +212,13 @@ impl Ensemble {
                 thread::sleep(LOOK_INTERVAL);
             }
         }
+    }
+}
+
+/// However it ends, no server stays behind.
+impl Drop for Ensemble {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

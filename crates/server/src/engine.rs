@@ -236,7 +236,10 @@ impl Engine {
                 // A completion that comes just now may have missed that we wait for it.
                 self.turn_ended.wait_for(&mut machine, END_INTERVAL);
             } else if !turn.more {
-                machine.log = None;
+                if let Some(log) = machine.log.take() {
+                    // If it has failed, the process ends for that.
+                    let _ = log.send(LogJob::End);
+                }
                 return true;
             }
         }

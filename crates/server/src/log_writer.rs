@@ -29,6 +29,8 @@ pub enum LogJob {
     Batch(Arc<LogBatch>),
     /// Something for the peer.
     Peer(DiskJob),
+    /// Nothing more will come.
+    End,
 }
 
 /// What the writer needs to know.
@@ -83,7 +85,7 @@ pub fn prepare_logs<D: Disk>(
 }
 
 impl<D: Disk> LogWriter<D> {
-    /// Writes batches until the sender is gone, then cuts the file to its records.
+    /// Does jobs until the end is told, then cuts the file to its records.
     ///
     /// # Errors
     /// A failed write or sync: the process has to stop, since nobody knows what is on disk.
@@ -92,6 +94,7 @@ impl<D: Disk> LogWriter<D> {
             match job {
                 LogJob::Batch(batch) => self.write(&batch)?,
                 LogJob::Peer(job) => self.do_for_peer(job)?,
+                LogJob::End => break,
             }
         }
         self.log.roll()

@@ -8,6 +8,7 @@ mod admin_port;
 mod check;
 mod crowds;
 mod end;
+mod ensemble;
 mod failing_disk;
 mod frames;
 mod frozen_disk;

@@ -30,10 +30,13 @@ use crate::context::{Context, Event};
 use crate::io::{EpochKind, FromLearner, Input, LinkId, Output, Role, Ticket};
 use crate::mutation::{Mutation, mutated};
 
-/// Attempts to connect; the elected leader may open its port a moment after its learners come.
-const ATTEMPTS_MAX: u32 = 5;
-/// Between two of them; `leaderConnectDelayDuringRetryMs`.
-const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Attempts to connect; the elected leader may open its port a moment after its learners come. Apache
+/// makes five, 100 ms apart, and takes about as long until it gives up.
+const ATTEMPTS_MAX: u32 = 10;
+/// Behind the first attempt, and twice as long behind each further one.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(5);
+/// The longest of them; `leaderConnectDelayDuringRetryMs`.
+const RETRY_DELAY_MAX: Duration = Duration::from_millis(100);
 
 /// Where a learner stands; see the module's head.
 #[derive(Debug)]
@@ -246,7 +249,8 @@ impl Learner {
         if self.attempts >= ATTEMPTS_MAX {
             self.fail("could not connect", cx);
         } else {
-            *retry_at = Some(now.after(RETRY_DELAY));
+            let delay = RETRY_DELAY_MIN * (1 << (self.attempts - 1));
+            *retry_at = Some(now.after(delay.min(RETRY_DELAY_MAX)));
         }
     }
 

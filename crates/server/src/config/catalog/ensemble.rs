@@ -41,7 +41,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "leader.maxConcurrentSnapSyncs" Property B "10" Ensemble "";
     "leader.maxConcurrentDiffSyncs" Property B "100" Ensemble "";
     "leader.maxTimeToWaitForEpoch" Property B "-1" Ensemble "no effect yet: `initLimit` holds";
-    "leaderConnectDelayDuringRetryMs" Property B "100" Ensemble "always 100";
+    "leaderConnectDelayDuringRetryMs" Property B "100" Ensemble "5 ms at first, then twice as long each time, up to 100";
     "observer.reconnectDelayMs" Property B "0" Ensemble "no effect: nothing is waited for";
     "observer.election.DelayMs" Property B "200" Ensemble "";
     "observerMaster.sizeLimit" Property B "33554432" Ensemble "no effect yet";

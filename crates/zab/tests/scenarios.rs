@@ -1,83 +1,25 @@
 //! One exact scenario for each defect that a random search would have to be lucky to meet. Each passes as
 //! the code is, and fails with the defect injected: both are shown.
 
+mod support;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::quorum::{ConfigText, LearnerInfo, PacketKind, QuorumPacket};
+use oxikeeper_proto::quorum::{LearnerInfo, PacketKind, QuorumPacket};
 use oxikeeper_proto::time::Now;
-use oxikeeper_zab::config::PeerConfig;
-use oxikeeper_zab::context::{Context, Epochs, Event};
+use oxikeeper_zab::context::{Epochs, Event};
 use oxikeeper_zab::history::{History, Proposal};
 use oxikeeper_zab::io::{Input, LinkId, Output, Role};
 use oxikeeper_zab::leader::Leader;
 use oxikeeper_zab::learner::Learner;
 use oxikeeper_zab::mutation::{Mutation, arm};
-use oxikeeper_zab::verifier::{Quorums, Verifier};
+use support::Desk;
 
 const LINK: LinkId = LinkId(1);
 const NOW: Now = Now::from_millis(1000);
-
-/// What a half works with, of server 1 of three.
-struct Desk {
-    config: Arc<PeerConfig>,
-    quorums: Quorums,
-    history: History,
-    epochs: Epochs,
-    out: Vec<Output>,
-    events: Vec<Event>,
-    last_ticket: u64,
-}
-
-impl Desk {
-    fn new(history: History, epochs: Epochs) -> Desk {
-        let text = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nversion=0";
-        let config = ConfigText::parse(text).unwrap();
-        Desk {
-            config: Arc::new(PeerConfig::new(ServerId(1))),
-            quorums: Quorums::new(Arc::new(Verifier::from_config(config).unwrap())),
-            history,
-            epochs,
-            out: Vec::new(),
-            events: Vec::new(),
-            last_ticket: 0,
-        }
-    }
-
-    fn with<R>(&mut self, work: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        work(&mut Context {
-            config: &self.config,
-            quorums: &self.quorums,
-            history: &mut self.history,
-            epochs: &mut self.epochs,
-            out: &mut self.out,
-            events: &mut self.events,
-            last_ticket: &mut self.last_ticket,
-        })
-    }
-
-    /// The packets sent since the last call.
-    fn sent(&mut self) -> Vec<QuorumPacket> {
-        let sent = |output| match output {
-            Output::Send(_, packet) => Some(packet),
-            _ => None,
-        };
-        self.out.drain(..).filter_map(sent).collect()
-    }
-
-    /// The epoch file that is to be written.
-    fn epoch_file(&self) -> Option<(u32, Input)> {
-        self.out.iter().rev().find_map(|output| match output {
-            Output::WriteEpoch { epoch, ticket, .. } => {
-                Some((*epoch, Input::EpochWritten(*ticket)))
-            }
-            _ => None,
-        })
-    }
-}
 
 /// Runs a scenario as the code is, where it has to pass, and with the defect, where it has to fail.
 fn shows(defect: Mutation, scenario: impl Fn()) {

@@ -182,18 +182,18 @@ impl Load {
     }
 }
 
-/// Three servers of Apache's become ours one by one under load, and Apache's again: no acknowledged
-/// write is lost, the session lives, its ephemeral too.
-#[test]
-fn an_ensemble_is_replaced_server_by_server_and_back() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut ensemble = Ensemble::mixed(dir.path(), &[APACHE; 3], exchange::SETTINGS);
+/// An ensemble that serves, and a client that writes to it whatever happens, with an ephemeral.
+fn under_load(
+    dir: &std::path::Path,
+    kinds: &[Kind],
+) -> (Ensemble, Arc<AtomicBool>, thread::JoinHandle<Load>) {
+    let mut ensemble = Ensemble::mixed(dir, kinds, exchange::SETTINGS);
     let ids: Vec<u8> = ensemble.members().keys().copied().collect();
     for &id in &ids {
         ensemble.start(id);
     }
     ids.iter().for_each(|&id| ensemble.wait(id));
-    let mut client = RawClient::connect(ensemble.address(1), 30_000).expect("it serves");
+    let mut client = connect(&ensemble, 1);
     create(&mut client, "/load", 0, exchange::open());
     create(&mut client, "/ephemeral", 1, exchange::open());
     let load = Load {
@@ -210,30 +210,13 @@ fn an_ensemble_is_replaced_server_by_server_and_back() {
         let ends = Arc::clone(&ends);
         thread::spawn(move || load.run(&ends))
     };
-    let mut is_wiped = false;
-    for kind in [Kind::Oxikeeper, APACHE] {
-        for &id in &ids {
-            ensemble.kill(id);
-            ensemble.set_kind(id, kind);
-            // Once with its data, once with an empty directory.
-            is_wiped = !is_wiped;
-            if is_wiped {
-                ensemble.wipe(id);
-            }
-            ensemble.start(id);
-            ensemble.wait(id);
-            compare_loaded(&ensemble, id);
-        }
-    }
-    ends.store(true, Ordering::SeqCst);
-    let load = load.join().expect("the load bears everything");
-    println!(
-        "replaced forward and back: {} writes acknowledged, longest gap {} ms",
-        load.written,
-        load.longest_gap.as_millis()
-    );
-    for &id in &ids {
-        let mut client = connect(&ensemble, id);
+    (ensemble, ends, load)
+}
+
+/// Every server has every acknowledged write, and the session that wrote them lives.
+fn nothing_is_lost(ensemble: &Ensemble, load: &Load) {
+    for &id in ensemble.members().keys() {
+        let mut client = connect(ensemble, id);
         let sync = client.call(OpCode::Sync, &PathRequest { path: Some("/".into()) });
         assert_eq!(sync.expect("an answer").header.err, 0);
         let read = WatchableRequest { path: Some("/load".into()), watch: false };
@@ -250,9 +233,77 @@ fn an_ensemble_is_replaced_server_by_server_and_back() {
     assert!(load.written > 100, "there was a load");
 }
 
-/// A server that has just come back serves writes of its own.
-fn compare_loaded(ensemble: &Ensemble, id: u8) {
-    let mut client = connect(ensemble, id);
-    let reply = client.call(OpCode::Sync, &PathRequest { path: Some("/".into()) });
-    assert_eq!(reply.expect("an answer").header.err, 0, "server {id}");
+/// Three servers of Apache's become ours one by one under load, and Apache's again: no acknowledged
+/// write is lost, the session lives, its ephemeral too.
+#[test]
+fn an_ensemble_is_replaced_server_by_server_and_back() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut ensemble, ends, load) = under_load(dir.path(), &[APACHE; 3]);
+    let ids: Vec<u8> = ensemble.members().keys().copied().collect();
+    let mut is_wiped = false;
+    for kind in [Kind::Oxikeeper, APACHE] {
+        for &id in &ids {
+            ensemble.kill(id);
+            ensemble.set_kind(id, kind);
+            // Once with its data, once with an empty directory.
+            is_wiped = !is_wiped;
+            if is_wiped {
+                ensemble.wipe(id);
+            }
+            ensemble.start(id);
+            ensemble.wait(id);
+            serves_writes(&ensemble, id);
+        }
+    }
+    ends.store(true, Ordering::SeqCst);
+    let load = load.join().expect("the load bears everything");
+    println!(
+        "replaced forward and back: {} writes acknowledged, longest gap {} ms",
+        load.written,
+        load.longest_gap.as_millis()
+    );
+    nothing_is_lost(&ensemble, &load);
+}
+
+/// Servers of ours are killed with -9, the leader among them, and come back with their data or without.
+#[test]
+fn an_ensemble_of_ours_bears_kills() {
+    let rounds = std::env::var("OXIKEEPER_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds: u32 = rounds.unwrap_or(12);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut ensemble, ends, load) = under_load(dir.path(), &[Kind::Oxikeeper; 3]);
+    let ids: Vec<u8> = ensemble.members().keys().copied().collect();
+    for round in 0..rounds {
+        let victim = match round % 2 {
+            0 => ensemble.leader().unwrap_or(ids[0]),
+            _ => ids[round as usize / 2 % ids.len()],
+        };
+        ensemble.kill(victim);
+        if round % 5 == 4 {
+            ensemble.wipe(victim);
+        }
+        ensemble.start(victim);
+        ids.iter().for_each(|&id| ensemble.wait(id));
+        serves_writes(&ensemble, victim);
+    }
+    ends.store(true, Ordering::SeqCst);
+    let load = load.join().expect("the load bears everything");
+    println!(
+        "{rounds} kills: {} writes acknowledged, longest gap {} ms",
+        load.written,
+        load.longest_gap.as_millis()
+    );
+    nothing_is_lost(&ensemble, &load);
+}
+
+/// A server that has just come back takes part.
+fn serves_writes(ensemble: &Ensemble, id: u8) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let sync = PathRequest { path: Some("/".into()) };
+        match connect(ensemble, id).call(OpCode::Sync, &sync) {
+            Ok(reply) => return assert_eq!(reply.header.err, 0, "server {id}"),
+            Err(error) => assert!(Instant::now() < deadline, "server {id}: {error}"),
+        }
+    }
 }

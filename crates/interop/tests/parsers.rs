@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use oxikeeper_interop::client::RawClient;
 use oxikeeper_interop::server::{Kind, Server};
@@ -27,6 +28,19 @@ fn with_both(check: impl Fn(&str, &Server)) {
     for kind in [Kind::APACHE, Kind::Oxikeeper] {
         let (server, _client) = start(kind, &dir.path().join(kind.name()));
         check(&kind.name(), &server);
+    }
+}
+
+/// The answer to a word once the server counts only the session and the word's own connection: those of the words
+/// before are closed, but a busy server may not know it yet. The last answer if it never does.
+fn two_connections(server: &Server, word: &str) -> String {
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        let text = server.word(word).expect("an answer");
+        if text.contains("Connections: 2\n") || Instant::now() > patience {
+            return text;
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -104,12 +118,11 @@ fn version(line: &str) -> Result<(), String> {
 #[test]
 fn go_reads_srvr() {
     with_both(|name, server| {
-        let text = server.word("srvr").expect("an answer");
+        let text = two_connections(server, "srvr");
         let mut lines = text.lines();
         version(lines.next().expect("a first line")).unwrap_or_else(|e| panic!("{name}: {e}"));
         let values = summary(lines).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(values["Mode"], "standalone", "{name}");
-        // The handshake, ten reads, this word.
         assert_eq!(values["Connections"], "2", "{name}");
         assert_eq!(values["Node count"], "5", "{name}");
     });
@@ -120,7 +133,7 @@ fn go_reads_srvr() {
 #[test]
 fn datadog_reads_stat() {
     with_both(|name, server| {
-        let text = server.word("stat").expect("an answer");
+        let text = two_connections(server, "stat");
         let mut lines = text.lines();
         version(lines.next().expect("a first line")).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(lines.next(), Some("Clients:"), "{name}");

@@ -40,6 +40,8 @@ pub struct Restored {
     pub replayed: u64,
     /// The snapshot they begin with.
     pub snapshot: PathBuf,
+    /// There were no files at all.
+    pub is_new: bool,
 }
 
 impl<D: Disk> Files<D> {
@@ -67,7 +69,7 @@ impl<D: Disk> Files<D> {
             Some(snapshot) if dead == 0 => snapshot,
             _ => self.write_snapshot(&mut tree, |writer, digest| writer.finish(digest))?.path,
         };
-        Ok(Restored { tree, replayed: recovered.replayed, snapshot })
+        Ok(Restored { tree, replayed: recovered.replayed, snapshot, is_new: recovered.fresh })
     }
 
     /// The last `count` transactions up to `last`, for learners that rejoin.

@@ -115,13 +115,13 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
         tree: config.tree,
         compression: config.compression,
     };
-    let Restored { mut tree, replayed, snapshot } = files.restore()?;
+    let Restored { mut tree, replayed, snapshot, is_new } = files.restore()?;
     let peer = match &ensemble {
         None => None,
         Some(ensemble) => {
             let (text, version) = ensemble.config_node();
             tree.set_config(&text, version);
-            Some(ensemble.peer(&files, tree.last_zxid(), clock.now())?)
+            Some(ensemble.peer(&files, (tree.last_zxid(), is_new), clock.now())?)
         }
     };
     let counters = Counters {
@@ -207,6 +207,7 @@ impl Server {
                     net: Arc::clone(&net),
                     log: log_sender.clone(),
                     feeder: feed.clone(),
+                    my_id: ensemble.seat.my_id,
                     standing: Arc::clone(&standing),
                 };
                 seated = Some(Seated { ensemble, poll, net, feed, feeds });
@@ -226,6 +227,7 @@ impl Server {
             mailboxes,
             counters,
             standing,
+            ensemble: config.node.ensemble.then(|| config.ensemble.clone()),
             stopping: AtomicBool::new(false),
         });
         let (wanted, is_wanted) = mpsc::channel();

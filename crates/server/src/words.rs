@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use oxikeeper_storage::Dirs;
 
 use crate::commands::Commands;
+use crate::config::{EnsembleConfig, Role, ServerAddress};
 use crate::ensemble::Mode;
 use crate::environment;
 use crate::metrics::Snapshot;
@@ -54,7 +55,7 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
         }
         "hash" if !serves => NOT_SERVING.trim_end().to_owned(),
         _ if !serves => NOT_SERVING.to_owned(),
-        "conf" => configuration(&commands.settings),
+        "conf" => configuration(&commands.settings, shared.ensemble.as_ref()),
         "dirs" => {
             let (data, log) = sizes(&commands.settings.dirs);
             format!("datadir_size: {data}\nlogdir_size: {log}\n")
@@ -80,7 +81,7 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
     }
 }
 
-fn configuration(settings: &Settings) -> String {
+fn configuration(settings: &Settings, ensemble: Option<&EnsembleConfig>) -> String {
     let (data_size, log_size) = sizes(&settings.dirs);
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
@@ -98,7 +99,22 @@ fn configuration(settings: &Settings) -> String {
     line("maxSessionTimeout", &settings.session_timeout_ms_max);
     line("clientPortListenBacklog", &settings.listen_backlog);
     // Apache takes no number from `myid` for a server that serves alone.
-    line("serverId", &0);
+    let my_id = ensemble.and_then(|ensemble| ensemble.my_id);
+    line("serverId", &my_id.unwrap_or(0));
+    let Some(ensemble) = ensemble else { return text };
+    let mine = my_id.and_then(|id| ensemble.servers.get(&id));
+    let port = |of: fn(&ServerAddress) -> u16| {
+        mine.and_then(|line| line.addresses.first()).map_or(-1, |address| i32::from(of(address)))
+    };
+    line("initLimit", &ensemble.init_limit);
+    line("syncLimit", &ensemble.sync_limit);
+    line("electionAlg", &3);
+    line("electionPort", &port(|address| address.election_port));
+    line("quorumPort", &port(|address| address.quorum_port));
+    line("peerType", &i32::from(mine.is_some_and(|mine| mine.role == Role::Observer)));
+    // As Apache's: a blank behind the sign, and no end of line behind the last.
+    text.push_str("membership: \n");
+    text.push_str(&ensemble.text().to_string());
     text
 }
 

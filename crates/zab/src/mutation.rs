@@ -17,7 +17,7 @@ pub enum Mutation {
     CountObservers,
     /// The counter of an epoch wraps around (ZOOKEEPER-1277).
     CounterWraps,
-    /// Messages of a connection that was replaced are taken (ZOOKEEPER-4712 and others).
+    /// Messages of an election connection that was replaced are taken.
     StaleConnection,
     /// ACKEPOCH promises the same epoch twice.
     DoubleEpochAnswer,

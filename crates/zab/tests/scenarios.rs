@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::quorum::{LearnerInfo, PacketKind, QuorumPacket};
+use oxikeeper_proto::quorum::{InitialMessage, LearnerInfo, PacketKind, QuorumPacket};
 use oxikeeper_proto::time::Now;
+use oxikeeper_zab::arbiter::{Arbiter, ElectionConn, ElectionInput, ElectionOutput, Heard};
 use oxikeeper_zab::context::{Epochs, Event};
 use oxikeeper_zab::history::{History, Proposal};
 use oxikeeper_zab::io::{Input, LinkId, Output, Role};
@@ -134,4 +135,26 @@ fn who_speaks_out_of_turn_or_with_our_own_id_is_not_listened_to() {
         assert!(desk.out.contains(&Output::CloseLink(LINK)), "{greeting:?}");
         assert!(desk.epoch_file().is_none(), "{greeting:?}");
     }
+}
+
+#[test]
+fn a_replaced_election_connection_is_not_heard_any_more() {
+    shows(Mutation::StaleConnection, || {
+        let mut arbiter = Arbiter::new(ServerId(1), 2000);
+        let mut out = Vec::new();
+        let (old, new) = (ElectionConn(1), ElectionConn(2));
+        for conn in [old, new] {
+            arbiter.step(NOW, ElectionInput::Accepted(conn), &mut out);
+            let who = InitialMessage::Bare(ServerId(2));
+            arbiter.step(NOW, ElectionInput::Initial(conn, who), &mut out);
+        }
+        let mut hear = |conn, bytes: &'static [u8]| {
+            arbiter.step(NOW, ElectionInput::Frame(conn, Bytes::from_static(bytes)), &mut out)
+        };
+        let newest = Bytes::from_static(b"second life");
+        assert_eq!(hear(new, b"second life"), Some(Heard::Message(ServerId(2), newest)));
+        // What was under way on the old one is of an earlier life of the server.
+        assert_eq!(hear(old, b"first life"), None);
+        assert!(out.contains(&ElectionOutput::Close(old)));
+    });
 }

@@ -13,6 +13,7 @@ use super::body::AnswerBody;
 use super::json::Json;
 use super::{State, access, metrics, snapshot, stats};
 use crate::commands::Want;
+use crate::config::{Role, ServerAddress, ServerLine};
 use crate::ensemble::Mode;
 use crate::environment;
 
@@ -149,16 +150,19 @@ async fn fields(state: &State, name: &str, caller: &Caller) -> Fields {
         }
         "is_read_only" => Ok(one("read_only", Json::Bool(false))),
         "last_snapshot" => Ok(snapshot::last(state)),
-        "leader" => Err("server is not initialized".to_owned()),
+        "leader" => leader(state),
         "monitor" => metrics::monitor(state).await,
-        "observers" => Ok(fields_of([
-            ("synced_observers", Json::Int(0)),
-            ("observers", Json::List(Vec::new())),
-        ])),
+        "observers" => {
+            let synced = state.shared.standing.lock().synced_observers();
+            Ok(fields_of([
+                ("synced_observers", Json::int(synced)),
+                ("observers", Json::List(Vec::new())),
+            ]))
+        }
         "server_stats" => stats::server_stats(state, false).await,
         "stats" => stats::server_stats(state, true).await,
         "system_properties" => Ok(system_properties()),
-        "voting_view" => Ok(one("current_config", Json::Object(Vec::new()))),
+        "voting_view" => Ok(one("current_config", voting_view(state))),
         "watch_summary" => watched(state, Watched::Summary).await,
         "watches" => watched(state, Watched::BySession).await,
         "watches_by_path" => watched(state, Watched::ByPath).await,
@@ -172,11 +176,49 @@ async fn fields(state: &State, name: &str, caller: &Caller) -> Fields {
 fn zab_state(state: &State) -> Vec<(String, Json)> {
     let (votes, text) = match state.shared.mode() {
         Mode::Standalone => (false, ""),
-        Mode::Looking => (true, "ELECTION"),
-        Mode::Observer => (false, "BROADCAST"),
-        Mode::Leader | Mode::Follower => (true, "BROADCAST"),
+        Mode::Looking => (true, "election"),
+        Mode::Observer => (false, "broadcast"),
+        Mode::Leader | Mode::Follower => (true, "broadcast"),
     };
     fields_of([("voting", Json::Bool(votes)), ("zabstate", Json::text(text))])
+}
+
+/// `leader`: who it is, as far as this server knows.
+fn leader(state: &State) -> Result<Vec<(String, Json)>, String> {
+    let standing = state.shared.standing.lock().clone();
+    let (Some(ensemble), Some(leader)) = (&state.shared.ensemble, standing.leader) else {
+        return Err("server is not initialized".to_owned());
+    };
+    let address = ensemble.servers.get(&leader.0).and_then(|line| line.addresses.first());
+    Ok(fields_of([
+        ("is_leader", Json::Bool(standing.mode == Mode::Leader)),
+        ("leader_id", Json::Int(leader.0)),
+        ("leader_ip", Json::text(address.map_or("", |address| &address.host))),
+    ]))
+}
+
+/// `voting_view`: the servers that vote, by id.
+fn voting_view(state: &State) -> Json {
+    let servers = state.shared.ensemble.iter().flat_map(|ensemble| &ensemble.servers);
+    let voters = servers.filter(|(_, line)| line.role == Role::Participant);
+    let view = |(id, line): (&i64, &ServerLine)| {
+        let addresses = |port: fn(&ServerAddress) -> u16| {
+            let text =
+                |address: &ServerAddress| Json::text(format!("{}:{}", address.host, port(address)));
+            Json::List(line.addresses.iter().map(text).collect())
+        };
+        let client = line.client.as_ref().map_or(String::new(), |client| {
+            format!("{}:{}", client.host.as_deref().unwrap_or("0.0.0.0"), client.port)
+        });
+        let fields = fields_of([
+            ("server_addresses", addresses(|address| address.quorum_port)),
+            ("election_addresses", addresses(|address| address.election_port)),
+            ("client_address", Json::Text(client)),
+            ("learner_type", Json::text("participant")),
+        ]);
+        (id.to_string(), Json::Object(fields))
+    };
+    Json::Object(voters.map(view).collect())
 }
 
 /// Fields in this order.
@@ -189,6 +231,7 @@ fn one(key: &str, value: Json) -> Vec<(String, Json)> {
 }
 
 fn configuration(state: &State) -> Vec<(String, Json)> {
+    let ensemble = state.shared.ensemble.as_ref();
     let settings = &state.settings;
     let path = |path: &std::path::Path| Json::text(path.display().to_string());
     fields_of([
@@ -200,7 +243,7 @@ fn configuration(state: &State) -> Vec<(String, Json)> {
         ("min_session_timeout", Json::int(settings.node.session_timeout_ms_min)),
         ("max_session_timeout", Json::int(settings.node.session_timeout_ms_max)),
         // A server that serves alone is 0 here.
-        ("server_id", Json::Int(0)),
+        ("server_id", Json::Int(ensemble.and_then(|ensemble| ensemble.my_id).unwrap_or(0))),
         ("client_port_listen_backlog", Json::int(settings.listen_backlog)),
     ])
 }

@@ -3,9 +3,12 @@
 //!
 //! Source: operations reference, 1.2 to 1.5.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use oxikeeper_proto::id::ServerId;
+use oxikeeper_proto::quorum::config_text::{ConfigText, QuorumRule};
 
 use super::error::{ConfigError, Place};
 use super::server_line::{self, Role, ServerLine};
@@ -186,6 +189,25 @@ impl EnsembleConfig {
         };
         config.check(settings)?;
         Ok(config)
+    }
+
+    /// The configuration as servers tell it to one another.
+    pub fn text(&self) -> ConfigText {
+        let quorum = match &self.quorum {
+            QuorumConfig::Majority => QuorumRule::Majority,
+            QuorumConfig::Hierarchical { groups, weights } => QuorumRule::Hierarchical {
+                groups: groups
+                    .iter()
+                    .map(|(group, members)| {
+                        (*group, members.iter().map(|id| ServerId(*id)).collect::<BTreeSet<_>>())
+                    })
+                    .collect(),
+                weights: weights.iter().map(|(id, weight)| (ServerId(*id), *weight)).collect(),
+            },
+        };
+        let servers = self.servers.iter().map(|(id, line)| (ServerId(*id), line.clone())).collect();
+        let version = self.dynamic_file.as_ref().map_or(0, |(_, version)| *version as i64);
+        ConfigText { servers, quorum, version }
     }
 
     /// How many servers vote.

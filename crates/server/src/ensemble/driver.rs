@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use oxikeeper_node::time::Now;
+use oxikeeper_proto::id::ServerId;
 use oxikeeper_zab::io::Output;
 use oxikeeper_zab::peer::Peer;
 use tracing::error;
@@ -22,6 +23,8 @@ pub struct Driver {
     pub log: Sender<LogJob>,
     /// Whoever reads for learners.
     pub feeder: Sender<FeedJob>,
+    /// This server.
+    pub my_id: ServerId,
     /// For operators.
     pub standing: Arc<SharedStanding>,
 }
@@ -40,7 +43,7 @@ impl Driver {
         }
         let mut orders = Vec::with_capacity(outputs.len());
         let mut standing = self.standing.lock();
-        standing.set_role(peer.role(), now);
+        standing.set_role(peer.role(), self.my_id, now);
         for output in outputs.drain(..) {
             standing.note(&output, |server| peer.quorums().is_voter(server));
             match output {

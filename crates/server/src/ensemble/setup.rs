@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use oxikeeper_node::time::Now;
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::quorum::config_text::{ConfigText, QuorumRule};
 use oxikeeper_proto::quorum::initial_message::HostPort;
 use oxikeeper_proto::quorum::server_line::ServerAddress;
 use oxikeeper_storage::{Disk, epochs};
@@ -23,7 +23,7 @@ use oxikeeper_zab::verifier::{Quorums, Verifier};
 use tracing::{info, warn};
 
 use super::net::listen;
-use crate::config::{Config, EnsembleConfig, QuorumConfig, ServerLine};
+use crate::config::{Config, ServerLine};
 use crate::error::RunError;
 use crate::files::Files;
 
@@ -81,6 +81,8 @@ pub struct Ensemble {
     /// The quorums as the configuration has them.
     pub quorums: Quorums,
     settings: Arc<PeerConfig>,
+    /// Whether a server without data may vote: `db.autocreate`, or the file `initialize`.
+    may_begin_empty: bool,
     /// Where elections are listened for.
     pub listeners: Vec<std::net::TcpListener>,
 }
@@ -99,7 +101,7 @@ impl Ensemble {
             return Ok(None);
         };
         let my_id = ServerId(my_id);
-        let verifier = Verifier::from_config(config_text(ensemble))
+        let verifier = Verifier::from_config(ensemble.text())
             .map_err(|error| RunError::Ensemble(error.to_string()))?;
         let settings = Arc::new(peer_config(my_id, config));
         let servers: BTreeMap<ServerId, ServerLine> =
@@ -122,6 +124,7 @@ impl Ensemble {
             seat: Arc::new(seat),
             quorums: Quorums::new(Arc::new(verifier)),
             settings,
+            may_begin_empty: ensemble.db_autocreate || take_mark(&config.data_dir),
             listeners,
         }))
     }
@@ -146,10 +149,23 @@ impl Ensemble {
     ///
     /// # Errors
     /// Epoch files that contradict the log: this server cannot prove its state.
-    pub fn peer<D: Disk>(&self, files: &Files<D>, last: Zxid, now: Now) -> Result<Peer, RunError> {
+    pub fn peer<D: Disk>(
+        &self,
+        files: &Files<D>,
+        (last, is_new): (Zxid, bool),
+        now: Now,
+    ) -> Result<Peer, RunError> {
         let found = epochs::check(&*files.disk, &files.dirs, last)?;
         let count = self.settings.commit_log_count;
-        let history = History::new(count, last, files.recent(last, count)?);
+        let history = if is_new && !self.may_begin_empty {
+            warn!(
+                "there are no data, db.autocreate=false and no file initialize in dataDir: this server \
+                 has no vote until a leader has sent it the data"
+            );
+            History::void(count)
+        } else {
+            History::new(count, last, files.recent(last, count)?)
+        };
         let epochs = Epochs { accepted: found.accepted, current: found.current };
         info!(
             server = %self.seat.my_id,
@@ -163,22 +179,9 @@ impl Ensemble {
     }
 }
 
-fn config_text(ensemble: &EnsembleConfig) -> ConfigText {
-    let quorum = match &ensemble.quorum {
-        QuorumConfig::Majority => QuorumRule::Majority,
-        QuorumConfig::Hierarchical { groups, weights } => QuorumRule::Hierarchical {
-            groups: groups
-                .iter()
-                .map(|(group, members)| {
-                    (*group, members.iter().map(|id| ServerId(*id)).collect::<BTreeSet<_>>())
-                })
-                .collect(),
-            weights: weights.iter().map(|(id, weight)| (ServerId(*id), *weight)).collect(),
-        },
-    };
-    let servers = ensemble.servers.iter().map(|(id, line)| (ServerId(*id), line.clone())).collect();
-    let version = ensemble.dynamic_file.as_ref().map_or(0, |(_, version)| *version as i64);
-    ConfigText { servers, quorum, version }
+/// The file that says that a directory is empty by intent. It holds for one start.
+fn take_mark(data_dir: &Path) -> bool {
+    std::fs::remove_file(data_dir.join("initialize")).is_ok()
 }
 
 fn peer_config(my_id: ServerId, config: &Config) -> PeerConfig {
@@ -209,7 +212,13 @@ fn binds(addresses: &[(String, u16)], any: bool) -> Result<Vec<SocketAddr>, RunE
     let mut found = BTreeSet::new();
     for (host, port) in addresses {
         if any {
-            found.insert(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port));
+            // No IPv6 on this machine: the wildcard is IPv4's.
+            let has_ipv6 = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+            let all = match has_ipv6 {
+                true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            };
+            found.insert(SocketAddr::new(all, *port));
             continue;
         }
         let address = (host.as_str(), *port).to_socket_addrs().ok().and_then(|mut all| all.next());

@@ -44,6 +44,8 @@ pub struct Standing {
     pub mode: Mode,
     /// How many servers vote; 0 alone.
     pub quorum_size: usize,
+    /// Who leads, as far as this server is in step with a leader.
+    pub leader: Option<ServerId>,
     /// Leader: learners in step, and whether each votes.
     pub learners: BTreeMap<LinkId, (ServerId, bool)>,
     /// Leader: since when.
@@ -69,6 +71,7 @@ impl Standing {
         Standing {
             mode: if quorum_size == 0 { Mode::Standalone } else { Mode::Looking },
             quorum_size,
+            leader: None,
             learners: BTreeMap::new(),
             leads_since: None,
             proposal_bytes: Histogram::default(),
@@ -87,13 +90,14 @@ impl Standing {
     }
 
     /// The peer has this role now.
-    pub fn set_role(&mut self, role: Role, now: Now) {
-        let mode = match role {
-            Role::Looking => Mode::Looking,
-            Role::Leading { .. } => Mode::Leader,
-            Role::Following { .. } => Mode::Follower,
-            Role::Observing { .. } => Mode::Observer,
+    pub fn set_role(&mut self, role: Role, my_id: ServerId, now: Now) {
+        let (mode, leader) = match role {
+            Role::Looking => (Mode::Looking, None),
+            Role::Leading { .. } => (Mode::Leader, Some(my_id)),
+            Role::Following { leader, .. } => (Mode::Follower, Some(leader)),
+            Role::Observing { leader, .. } => (Mode::Observer, Some(leader)),
         };
+        self.leader = leader;
         if mode == self.mode {
             return;
         }

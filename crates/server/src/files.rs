@@ -38,18 +38,19 @@ pub struct Restored {
     pub tree: Tree,
     /// How many transactions were replayed.
     pub replayed: u64,
-    /// The snapshot they begin with.
-    pub snapshot: PathBuf,
+    /// The snapshot they begin with; none if there is nothing, and nothing may begin.
+    pub snapshot: Option<PathBuf>,
     /// There were no files at all.
     pub is_new: bool,
 }
 
 impl<D: Disk> Files<D> {
-    /// Reads the state, and puts the files in order.
+    /// Reads the state, and puts the files in order. Where there are none, a first snapshot begins a history
+    /// if this server `may_begin` one; else the directory stays empty, so that the next start sees it too.
     ///
     /// # Errors
     /// Files that do not add up, and what the disk says.
-    pub fn restore(&self) -> Result<Restored, StorageError> {
+    pub fn restore(&self, may_begin: bool) -> Result<Restored, StorageError> {
         let mut restore = Restore::new(self.tree);
         let recovered = recover(&*self.disk, &self.dirs, &self.recover, &mut restore)?;
         for finding in &recovered.findings {
@@ -66,8 +67,9 @@ impl<D: Disk> Files<D> {
         }
         // A log must never stand without a snapshot before it; and what has no transaction needs one.
         let snapshot = match recovered.snapshot {
-            Some(snapshot) if dead == 0 => snapshot,
-            _ => self.write_snapshot(&mut tree, |writer, digest| writer.finish(digest))?.path,
+            Some(snapshot) if dead == 0 => Some(snapshot),
+            None if recovered.fresh && !may_begin => None,
+            _ => Some(self.write_snapshot(&mut tree, |writer, digest| writer.finish(digest))?.path),
         };
         Ok(Restored { tree, replayed: recovered.replayed, snapshot, is_new: recovered.fresh })
     }
@@ -98,7 +100,7 @@ impl<D: Disk> Files<D> {
                 Ok(None)
             }
             Err(error) => Err(error),
-            Ok(_) => self.restore().map(Some),
+            Ok(_) => self.restore(true).map(Some),
         }
     }
 

@@ -115,7 +115,8 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
         tree: config.tree,
         compression: config.compression,
     };
-    let Restored { mut tree, replayed, snapshot, is_new } = files.restore()?;
+    let may_begin = ensemble.as_ref().is_none_or(|ensemble| ensemble.may_begin_empty);
+    let Restored { mut tree, replayed, snapshot, is_new } = files.restore(may_begin)?;
     let peer = match &ensemble {
         None => None,
         Some(ensemble) => {
@@ -127,7 +128,7 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
     let counters = Counters {
         load_us: AtomicU64::new(clock.now().since(began).as_micros() as u64),
         load_txns: AtomicU64::new(replayed),
-        last_snapshot: Mutex::new(LastSnapshot::found(&snapshot)),
+        last_snapshot: Mutex::new(snapshot.as_deref().and_then(LastSnapshot::found)),
         ..Counters::default()
     };
     let started = Started { clock, config, files, counters, ensemble: ensemble.zip(peer) };

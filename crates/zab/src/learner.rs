@@ -356,6 +356,9 @@ impl Learner {
     fn sync_header(&mut self, packet: &QuorumPacket, cx: &mut Context<'_>) -> Result<(), String> {
         let link = self.link.ok_or("no link")?;
         match packet.kind {
+            PacketKind::Diff if self.reported == QuorumPacket::NO_ZXID => {
+                return Err("a DIFF, and there is nothing here that it could follow".into());
+            }
             PacketKind::Diff => {
                 // The leader has everything we reported: it is committed.
                 cx.history.commit_to(self.reported);

@@ -82,7 +82,7 @@ pub struct Ensemble {
     pub quorums: Quorums,
     settings: Arc<PeerConfig>,
     /// Whether a server without data may vote: `db.autocreate`, or the file `initialize`.
-    may_begin_empty: bool,
+    pub may_begin_empty: bool,
     /// Where elections are listened for.
     pub listeners: Vec<std::net::TcpListener>,
 }

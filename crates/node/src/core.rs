@@ -285,6 +285,11 @@ impl Core {
         Some(batch)
     }
 
+    /// The transactions that the log writer has not been given yet.
+    pub fn unwritten(&self) -> &LogBatch {
+        &self.next_batch
+    }
+
     /// True if [`apply`](Self::apply) has something to do.
     pub fn has_work_to_apply(&self) -> bool {
         !self.immediate.is_empty()

@@ -61,10 +61,11 @@ impl Member {
             _ => None,
         };
         self.core.step(input, tree);
-        if let Some(peer) = &mut self.peer {
-            if let Some(input) = of_peer {
-                peer.step(self.now, input, &mut self.said);
-            }
+        // First what the Core has made of it: with the same tick the peer may cease to lead, and what is
+        // in the log by then has to be in its history.
+        self.pass_on(tree, out);
+        if let (Some(peer), Some(input)) = (&mut self.peer, of_peer) {
+            peer.step(self.now, input, &mut self.said);
             self.pass_on(tree, out);
         }
     }

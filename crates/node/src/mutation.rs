@@ -36,10 +36,16 @@ pub enum Mutation {
     ServeClosingSession,
     /// A client that has seen more than this server is let in.
     AcceptFromFuture,
+    /// What waited to be written when the log was cut is written behind the cut.
+    WriteBehindCut,
+    /// For a new leader sessions were silent as long as there was no leader.
+    CountOutage,
+    /// What learners say of sessions they heard from is lost.
+    LoseLearnersTouches,
 }
 
 impl Mutation {
-    /// All of them.
+    /// Those that concern one server.
     pub const ALL: &'static [Mutation] = &[
         Mutation::ApplyBeyondDurable,
         Mutation::ReplyBeforeEvent,
@@ -58,6 +64,10 @@ impl Mutation {
         Mutation::ServeClosingSession,
         Mutation::AcceptFromFuture,
     ];
+
+    /// Those that concern several servers only.
+    pub const OF_ENSEMBLES: &'static [Mutation] =
+        &[Mutation::WriteBehindCut, Mutation::CountOutage, Mutation::LoseLearnersTouches];
 }
 
 #[cfg(feature = "mutations")]

@@ -200,6 +200,8 @@ impl Engine {
     /// the tree's lock. A snapshot that is being written of the old state is given up by its writer.
     pub fn replace_tree(&self, shared: &Shared, tree: Tree, done: PeerInput) {
         let mut machine = self.machine.lock();
+        // What was said of the old state comes first: a completion of its log is none of the new one's.
+        machine.step(self, shared);
         let previous = std::mem::replace(&mut *shared.tree.write(), tree);
         machine.step_all([Work::Peer(done)], shared);
         drop(machine);

@@ -120,7 +120,7 @@ impl<'h> Checker<'h> {
 
     /// One transaction.
     fn step(&mut self, zxid: Zxid, header: &TxnHeader, txn: &Txn<'_>) {
-        if header.zxid != zxid || zxid.raw() != self.model.zxid.raw() + 1 {
+        if header.zxid != zxid || !zxid.joins(self.model.zxid) {
             self.wrong(format!("{} stands behind {} in the log", header.zxid, self.model.zxid));
         }
         let answered = self.require_cause(header, txn);
@@ -160,6 +160,11 @@ impl<'h> Checker<'h> {
         if session != header.session {
             self.wrong(format!("at {zxid}: {} acts for {session}", header.session));
         }
+        if let Some(refusal) = self.refused(session, stream)
+            && *txn == Txn::Error(refusal.to_wire())
+        {
+            return Some(Answered { xid: header.cxid, err: refusal.to_wire(), body: Vec::new() });
+        }
         if !self.model.sessions.contains_key(&session) {
             self.wrong(format!("at {zxid}: session {session} acts, but it is not open"));
         }
@@ -192,6 +197,22 @@ impl<'h> Checker<'h> {
         }
         let (err, body) = self.model.result(op, header, txn);
         Some(Answered { xid: header.cxid, err, body })
+    }
+
+    /// Of several servers the leader may get to know a request only when its session has ended, or when
+    /// it has moved away from the server that the request came by: what it answers then.
+    fn refused(&self, session: SessionId, stream: usize) -> Option<ErrorCode> {
+        self.history.seen_by.as_ref()?;
+        if !self.model.sessions.contains_key(&session) {
+            return Some(ErrorCode::SessionExpired);
+        }
+        // Its client came elsewhere with it, answered or not.
+        let client = self.history.streams[stream].client;
+        let mut later = self.history.streams[stream + 1..].iter();
+        let has_moved = later.any(|later| {
+            later.client == client && later.session.is_none_or(|theirs| theirs == session)
+        });
+        has_moved.then_some(ErrorCode::SessionMoved)
     }
 
     /// A transaction of the server's own.
@@ -303,8 +324,9 @@ impl<'h> Checker<'h> {
                     return Err(format!("reply to {op:?} at {zxid:#x} comes after {at:#x}"));
                 }
                 cursor.last_zxid = *zxid;
-                if *zxid < sent.floor {
-                    return Err(format!("{op:?}, sent after {:#x}, sees {zxid:#x}", sent.floor));
+                if *zxid < sent.floor_seen {
+                    let floor = sent.floor_seen;
+                    return Err(format!("{op:?}, sent after {floor:#x}, sees {zxid:#x}"));
                 }
                 self.reply(index, op, sent, *err, body, answered)
             }

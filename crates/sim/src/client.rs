@@ -49,10 +49,8 @@ pub struct Env<'e> {
     pub marks: &'e mut Marks,
     /// What it is to do.
     pub phase: Phase,
-    /// Fronts of the server.
-    pub fronts: usize,
-    /// Restarts of the server so far; `None` while it is down.
-    pub incarnation: Option<u32>,
+    /// All Fronts there are: how often the server of each has restarted, `None` while it is down.
+    pub fronts: &'e [Option<u32>],
     /// Links whose Front has something to read, and when.
     pub arrivals: &'e mut Vec<(usize, u64)>,
 }
@@ -201,11 +199,11 @@ impl Client {
     }
 
     fn connect(&mut self, env: &mut Env<'_>) {
-        let Some(incarnation) = env.incarnation else {
+        let front = env.rng.index(env.fronts.len());
+        let Some(incarnation) = env.fronts[front] else {
             self.connect_at = env.now + env.rng.around(300_000);
             return;
         };
-        let front = env.rng.index(env.fronts);
         let link = env.net.connect(self.number, front, incarnation);
         let stream = env.history.open(self.number);
         assert_eq!(link, stream, "one stream per link");
@@ -221,7 +219,8 @@ impl Client {
         let (password, last_zxid) = match handshake {
             Handshake::Honest => (password, last_zxid),
             Handshake::WrongPassword => ([0x55; 16], last_zxid),
-            Handshake::FromFuture => (password, last_zxid + 1_000_000),
+            // In a later epoch than any run comes to.
+            Handshake::FromFuture => (password, last_zxid + (1 << 48)),
         };
         let request = ConnectRequest {
             protocol_version: 0,

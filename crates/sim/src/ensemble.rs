@@ -5,10 +5,12 @@
 //! leader has to be found and everybody has to arrive at the same state.
 
 pub mod agenda;
+mod crowd;
 pub mod fabric;
 mod faults;
 pub mod ghost;
 pub mod knobs;
+pub mod people;
 pub mod report;
 pub mod server;
 pub mod world;

@@ -47,6 +47,21 @@ impl Ghost {
         times.insert(place, at);
     }
 
+    /// The longest time for which nothing of this session had come when it expired, as far as it may
+    /// matter: what came at the very end came too late, and may have crossed with the expiry.
+    pub fn silence(&self, session: SessionId, at: u64) -> Option<u64> {
+        let (times, _) = self.heard.get(&session)?;
+        let (mut until, mut longest) = (at, 0);
+        for &heard in times[..times.partition_point(|time| *time <= at)].iter().rev() {
+            longest = longest.max(until - heard);
+            if at - heard > CROSSING_US {
+                return Some(longest);
+            }
+            until = heard;
+        }
+        None
+    }
+
     /// The process stood still.
     pub fn stalled(&mut self, from: u64, to: u64) {
         self.stalls.push((from, to));

@@ -17,6 +17,8 @@ pub struct Sent {
     pub authed: bool,
     /// Largest zxid of any reply that any client had received when it was sent.
     pub floor: i64,
+    /// What a reply must have seen: `floor`, or of several servers what this client had.
+    pub floor_seen: i64,
 }
 
 /// What came back, in order.
@@ -70,6 +72,9 @@ pub struct History {
     pub max_replied: i64,
     /// Largest zxid received at all, in events too.
     pub max_seen: i64,
+    /// The last zxid of each client's session, if there are several servers: each shows the committed
+    /// history, but not all the same part of it.
+    pub seen_by: Option<BTreeMap<usize, i64>>,
     /// What went wrong where it could be seen at once.
     pub violations: Vec<String>,
     /// Requests sent.
@@ -94,6 +99,11 @@ pub struct Granted {
 }
 
 impl History {
+    /// Of clients of several servers.
+    pub fn of_ensemble() -> History {
+        History { seen_by: Some(BTreeMap::new()), ..History::default() }
+    }
+
     /// A number for a request.
     pub fn next_xid(&mut self) -> i32 {
         self.last_xid += 1;
@@ -109,14 +119,26 @@ impl History {
     /// Notes a request; returns its place in the stream.
     pub fn send(&mut self, stream: usize, xid: i32, op: i32, body: Vec<u8>, authed: bool) -> usize {
         let floor = self.max_replied;
+        let client = self.streams[stream].client;
+        let floor_seen = match &self.seen_by {
+            Some(seen) => seen.get(&client).copied().unwrap_or(0),
+            None => floor,
+        };
         let sent = &mut self.streams[stream].sent;
-        sent.push(Sent { xid, op, body, authed, floor });
+        sent.push(Sent { xid, op, body, authed, floor, floor_seen });
         let place = sent.len() - 1;
         if xid > 0 {
             self.by_xid.insert(xid, (stream, place));
         }
         self.requests += 1;
         place
+    }
+
+    /// A client goes on from this zxid: no server may show it less.
+    pub fn saw(&mut self, client: usize, zxid: i64) {
+        if let Some(seen) = &mut self.seen_by {
+            seen.insert(client, zxid);
+        }
     }
 
     /// Notes something that must not happen.

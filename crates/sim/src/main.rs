@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use oxikeeper_sim::ensemble::knobs::Knobs;
 use oxikeeper_sim::ensemble::report as peers;
 use oxikeeper_sim::marks::{Mark, Marks};
 use oxikeeper_sim::report::{Outcome, Report};
@@ -20,6 +21,9 @@ struct Arguments {
     /// One server with its clients, as before there were ensembles.
     #[arg(long)]
     standalone: bool,
+    /// Ensembles of whole servers, with clients.
+    #[arg(long)]
+    whole: bool,
     /// With `--seed`: faults that do not happen, by their numbers.
     #[arg(long, value_delimiter = ',')]
     spare: Vec<u64>,
@@ -80,9 +84,14 @@ fn rate(seeds: u64, began: Instant, failed: usize) {
 fn ensembles(arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
     let mut report = peers::Report::default();
+    let adjust: fn(u64, &mut Knobs) = match arguments.whole {
+        true => |seed, knobs| knobs.draw_crowd(seed),
+        false => |_, _| {},
+    };
     if arguments.seeds().count() == 1 {
         let outcome = peers::run_seed(arguments.seeds().start, None, true, |knobs| {
             knobs.spared.clone_from(&arguments.spare);
+            adjust(arguments.seeds().start, knobs);
         });
         outcome.story.iter().for_each(|line| println!("{line}"));
         println!("{:?}", outcome.knobs);
@@ -91,7 +100,7 @@ fn ensembles(arguments: &Arguments) -> ExitCode {
     }
     for seed in arguments.seeds() {
         let failed = report.failed.len();
-        report.run(seed, None);
+        report.run(seed, None, adjust);
         if let Some(outcome) = report.failed.get(failed) {
             show_ensemble(&peers::shrink(outcome, None));
         }
@@ -110,7 +119,10 @@ fn ensembles(arguments: &Arguments) -> ExitCode {
         counts.crashes,
         counts.faults
     );
-    println!("connections {}, events {}", counts.connections, counts.events);
+    println!(
+        "connections {}, events {}, frames compared {}",
+        counts.connections, counts.events, counts.compared
+    );
     rate(report.seeds, began, report.failed.len());
     arguments.judge(report.seeds, report.failed.len(), &report.marks, Mark::OF_PEERS)
 }
@@ -122,7 +134,8 @@ fn show_ensemble(outcome: &peers::Outcome) {
         false => format!(" --spare {}", spared.join(",")),
     };
     let seed = outcome.seed;
-    println!("seed {seed} fails: `cargo run -p oxikeeper-sim -- --seed {seed}{spare}`");
+    let whole = if outcome.knobs.crowd.is_some() { " --whole" } else { "" };
+    println!("seed {seed} fails: `cargo run -p oxikeeper-sim -- --seed {seed}{whole}{spare}`");
     println!("  {:?}", outcome.knobs);
     for violation in outcome.violations.iter().take(5) {
         println!("  VIOLATION {violation}");

@@ -81,7 +81,8 @@ impl Knobs {
     }
 }
 
-fn style(rng: &mut Rng, think_us: u64) -> Style {
+/// Draws how a client is.
+pub fn style(rng: &mut Rng, think_us: u64) -> Style {
     let mut permille = |usual: u64| if rng.chance(500) { usual } else { 0 };
     let (leaves, goes_silent, closes, garbles) =
         (permille(40), permille(15), permille(12), permille(12));

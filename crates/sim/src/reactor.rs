@@ -38,6 +38,8 @@ enum Turn {
 pub struct Around<'a> {
     /// Microseconds.
     pub now: u64,
+    /// What the server's clock says.
+    pub clock: Now,
     /// The links.
     pub net: &'a mut Net,
     /// Chance.
@@ -165,13 +167,12 @@ impl Reactor {
         around: &mut Around<'_>,
         mutation: Option<ShellMutation>,
     ) {
-        let now = around.now;
         for link in std::mem::take(&mut self.accepted) {
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000 + link as u16);
             self.sockets.insert(link, Socket::default());
-            self.front.accept(ConnId(link as u64), address, Now::from_micros(now));
+            self.front.accept(ConnId(link as u64), address, around.clock);
         }
-        let at = View { tree, applied: tree.last_zxid(), now: Now::from_micros(now) };
+        let at = View { tree, applied: tree.last_zxid(), now: around.clock };
         let is_late = mutation == Some(ShellMutation::ReadBeforeMail);
         if !is_late {
             self.deliver(at, around);

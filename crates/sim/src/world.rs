@@ -1,11 +1,12 @@
 //! One run: a server, its clients, and everything that goes wrong between them, in one thread and
 //! no time.
 
-mod restart;
+pub(crate) mod restart;
 
 use std::collections::VecDeque;
 use std::fmt;
 
+use oxikeeper_node::time::Now;
 use oxikeeper_proto::OpCode;
 
 use self::restart::same_state;
@@ -271,8 +272,10 @@ impl World {
             rng: &mut self.rng,
             marks: &mut self.marks,
             phase: self.phase,
-            fronts: usize::from(self.knobs.fronts),
-            incarnation: self.server.is_some().then_some(self.incarnation),
+            fronts: &vec![
+                self.server.is_some().then_some(self.incarnation);
+                usize::from(self.knobs.fronts)
+            ],
             arrivals: &mut arrivals,
         };
         let links = env.net.links.len();
@@ -305,6 +308,7 @@ impl World {
         let mut host = Host {
             around: Around {
                 now: self.now,
+                clock: Now::from_micros(self.now),
                 net: &mut self.net,
                 rng: &mut self.rng,
                 marks: &mut self.marks,
@@ -425,7 +429,7 @@ impl World {
         }
         if let Some(server) = self.server.take() {
             server.check();
-            if let Err(text) = same_state(&model, &server) {
+            if let Err(text) = same_state(&model, &server.tree) {
                 self.history.violation(format!("at the end: {text}"));
             }
         }

@@ -1,6 +1,7 @@
 //! Each defect that can be injected has to be noticed: a checker that never fails proves nothing.
 
 use oxikeeper_node::mutation::Mutation;
+use oxikeeper_sim::ensemble::report::{Defect, run_seed as run_ensemble};
 use oxikeeper_sim::options::Injected;
 use oxikeeper_sim::reactor::ShellMutation;
 use oxikeeper_sim::report::run_seed;
@@ -46,24 +47,33 @@ const BY_SCENARIO: [zab::Mutation; 4] = [
     zab::Mutation::StaleConnection,
 ];
 
-/// The same for agreement, by the random search alone.
+/// The same for ensembles, by the random search alone: of bare peers for agreement, of whole servers with
+/// clients for what stands on it.
 #[test]
-fn every_defect_of_agreement_is_noticed() {
+fn every_defect_of_ensembles_is_noticed() {
     std::panic::set_hook(Box::new(|_| {}));
+    let agreement = zab::Mutation::ALL
+        .iter()
+        .filter(|mutation| !BY_SCENARIO.contains(mutation))
+        .map(|mutation| Defect::Agreement(*mutation));
+    let node = Mutation::OF_ENSEMBLES.iter().map(|mutation| Defect::Node(*mutation));
     let mut missed = Vec::new();
-    let all = zab::Mutation::ALL.iter().copied();
-    for mutation in all.filter(|mutation| !BY_SCENARIO.contains(mutation)) {
+    for defect in agreement.chain(node) {
+        let is_whole = matches!(defect, Defect::Node(_));
         let found = (0..SEEDS_MAX).find_map(|seed| {
-            let outcome =
-                oxikeeper_sim::ensemble::report::run_seed(seed, Some(mutation), false, |_| {});
+            let outcome = run_ensemble(seed, Some(defect), false, |knobs| {
+                if is_whole {
+                    knobs.draw_crowd(seed);
+                }
+            });
             outcome.violations.into_iter().next().map(|first| (seed + 1, first))
         });
         match found {
             Some((seeds, first)) => {
                 let first: String = first.chars().take(110).collect();
-                println!("{mutation:?}: noticed in {seeds} seeds: {first}");
+                println!("{defect:?}: noticed in {seeds} seeds: {first}");
             }
-            None => missed.push(mutation),
+            None => missed.push(defect),
         }
     }
     let _ = std::panic::take_hook();

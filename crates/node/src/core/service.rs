@@ -20,6 +20,8 @@ use super::outstanding::Outstanding;
 use super::sessions::Sessions;
 use super::{Answer, Core, Pending, prep};
 use crate::mail::{FrontId, Mail, Request, Serving};
+use crate::mutation::{Mutation, mutated};
+use crate::time::Now;
 
 /// See the module's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +55,19 @@ impl Core {
                 }
             }
             PeerOutput::WantTouches => {
-                let touched = std::mem::take(&mut self.touched).into_iter().collect();
+                let mut touched = std::mem::take(&mut self.touched);
+                if mutated(Mutation::LoseLearnersTouches) {
+                    touched.clear();
+                }
+                let touched = touched.into_iter().collect();
                 self.tell_leader(FromLearner::Touches(touched));
+            }
+            PeerOutput::Truncate { .. } | PeerOutput::InstallSnapshot { .. } => {
+                // Of the old history nothing more is written: it would stand behind the cut.
+                if !mutated(Mutation::WriteBehindCut) {
+                    self.next_batch = super::LogBatch::default();
+                }
+                return Some(output);
             }
             other => return Some(other),
         }
@@ -180,8 +193,9 @@ impl Core {
     /// Every session of the tree gets its full timeout from now: an outage expires nobody.
     fn track_all(&mut self, tree: &Tree) {
         self.sessions = Sessions::new(self.config.tick_ms);
+        let since = if mutated(Mutation::CountOutage) { Now::default() } else { self.now };
         for (session, timeout_ms) in tree.sessions() {
-            self.sessions.track(session, timeout_ms, None, self.now);
+            self.sessions.track(session, timeout_ms, None, since);
         }
     }
 

@@ -74,14 +74,15 @@ impl Front {
         }
     }
 
-    /// Who has a session here, or asks for one, has to look for another server.
+    /// Who has a session here, asks for one, or has asked for its end, has to look for another server.
     fn set_serving(&mut self, serving: Serving, out: &mut Outputs) {
         self.serving = serving;
         if serving == Serving::Everybody {
             return;
         }
         for connection in self.connections.iter_mut().flatten() {
-            if matches!(connection.stage, Stage::Connecting | Stage::Open) {
+            let is_stranger = matches!(connection.stage, Stage::Greeting);
+            if !is_stranger && connection.closing.is_none() {
                 close(connection, CloseHow::Now, close_text(CloseReason::NotServing), out);
             }
         }

@@ -54,7 +54,7 @@ impl Client {
                 if (response.session, response.password) != (session.id, session.password) {
                     return Err(format!("{} was resumed as {}", session.id, response.session));
                 }
-                if session.incarnation != incarnation {
+                if session.front == front && session.incarnation != incarnation {
                     env.marks.hit(Mark::ResumedAfterRestart);
                 } else if session.front != front {
                     env.marks.hit(Mark::ResumedOnOtherFront);
@@ -70,6 +70,7 @@ impl Client {
                 if env.history.granted.insert(response.session, granted).is_some() {
                     return Err(format!("session {} was granted twice", response.session));
                 }
+                env.history.saw(self.number, 0);
                 self.session = Some(Session {
                     id: response.session,
                     password: response.password,
@@ -112,7 +113,7 @@ impl Client {
         }
         let queue = if header.xid == XID_AUTH { &mut conn.pending_auth } else { &mut conn.pending };
         let place = queue.pop_front().ok_or_else(|| format!("{header:?} answers nothing"))?;
-        let sent = &env.history.streams[stream].sent[place];
+        let sent = env.history.streams[stream].sent[place].clone();
         if sent.xid != header.xid {
             return Err(format!("{header:?} stands where the reply to {sent:?} belongs"));
         }
@@ -121,6 +122,7 @@ impl Client {
                 && zxid > 0
             {
                 session.last_zxid = zxid;
+                env.history.saw(self.number, zxid);
             }
             self.watches.note(sent.op, &sent.body, header.err);
         }

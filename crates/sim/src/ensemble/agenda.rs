@@ -47,6 +47,24 @@ pub enum Event {
     Fault,
     /// A client wants something.
     Work,
+    /// This client's turn.
+    Client(usize),
+    /// A turn of this Front of this life of a process.
+    Front {
+        /// Whose.
+        server: usize,
+        /// Its life.
+        life: u32,
+        /// Which.
+        front: usize,
+    },
+    /// A turn of the Core of this life of a process.
+    Core {
+        /// Whose.
+        server: usize,
+        /// Its life.
+        life: u32,
+    },
 }
 
 /// Events in the order of their times; at the same time in any order.

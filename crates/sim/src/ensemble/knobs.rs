@@ -1,5 +1,6 @@
 //! What is drawn for a run of an ensemble: each seed has its own mix of faults.
 
+use super::people::Crowd;
 use crate::rng::Rng;
 
 /// A class of faults. A run has three at least.
@@ -87,6 +88,8 @@ pub struct Knobs {
     pub faults: Vec<Fault>,
     /// The first so many faults happen and no others: for finding out which ones matter.
     pub faults_max: u64,
+    /// Clients of real servers; without them, bare peers make transactions of their own.
+    pub crowd: Option<Crowd>,
     /// Faults that do not happen, by their number: for finding out which ones matter.
     pub spared: Vec<u64>,
 }
@@ -118,8 +121,14 @@ impl Knobs {
             fault_gap_us: *rng.pick(&[100_000, 300_000, 1_000_000]),
             faults,
             faults_max: u64::MAX,
+            crowd: None,
             spared: Vec::new(),
         }
+    }
+
+    /// With clients, drawn for this seed.
+    pub fn draw_crowd(&mut self, seed: u64) {
+        self.crowd = Some(Crowd::draw(&mut Rng::new(seed ^ 0x000C_703D)));
     }
 
     /// How many servers there are.

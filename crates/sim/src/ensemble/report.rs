@@ -29,14 +29,33 @@ pub struct Outcome {
     pub story: Vec<String>,
 }
 
+/// A defect to inject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Into agreement.
+    Agreement(Mutation),
+    /// Into the Core.
+    Node(oxikeeper_node::mutation::Mutation),
+}
+
+fn arm(defect: Option<Defect>) {
+    let (agreement, node) = match defect {
+        None => (None, None),
+        Some(Defect::Agreement(mutation)) => (Some(mutation), None),
+        Some(Defect::Node(mutation)) => (None, Some(mutation)),
+    };
+    oxikeeper_zab::mutation::arm(agreement);
+    oxikeeper_node::mutation::arm(node);
+}
+
 /// Runs one seed. A broken assertion inside the code under test is a violation too.
 pub fn run_seed(
     seed: u64,
-    mutation: Option<Mutation>,
+    defect: Option<Defect>,
     keep_story: bool,
     adjust: impl FnOnce(&mut Knobs),
 ) -> Outcome {
-    oxikeeper_zab::mutation::arm(mutation);
+    arm(defect);
     let mut world = World::new(seed, adjust);
     if keep_story {
         world.keep_story();
@@ -51,7 +70,7 @@ pub fn run_seed(
             vec![format!("panic: {}", text.unwrap_or_default())]
         }
     };
-    oxikeeper_zab::mutation::arm(None);
+    arm(None);
     Outcome {
         seed,
         violations,
@@ -66,10 +85,11 @@ pub fn run_seed(
 
 /// Leaves out faults of a failed run as long as it still fails. Returns the shortest list of numbers
 /// of faults to spare, and how the run ends without them.
-pub fn shrink(failed: &Outcome, mutation: Option<Mutation>) -> Outcome {
+pub fn shrink(failed: &Outcome, defect: Option<Defect>) -> Outcome {
     let run = |spared: &[u64]| {
         let spared = spared.to_vec();
-        run_seed(failed.seed, mutation, false, |knobs| knobs.spared = spared)
+        let crowd = failed.knobs.crowd.clone();
+        run_seed(failed.seed, defect, false, |knobs| (knobs.spared, knobs.crowd) = (spared, crowd))
     };
     let mut best = failed.clone();
     let mut spared: Vec<u64> = Vec::new();
@@ -113,11 +133,11 @@ pub struct Report {
 const REPEAT_EVERY: u64 = 100;
 
 impl Report {
-    /// Runs a seed and adds what came of it.
-    pub fn run(&mut self, seed: u64, mutation: Option<Mutation>) {
-        let mut outcome = run_seed(seed, mutation, false, |_| {});
+    /// Runs a seed and adds what came of it. `adjust` may change what was drawn.
+    pub fn run(&mut self, seed: u64, defect: Option<Defect>, adjust: fn(u64, &mut Knobs)) {
+        let mut outcome = run_seed(seed, defect, false, |knobs| adjust(seed, knobs));
         if seed.is_multiple_of(REPEAT_EVERY) {
-            let again = run_seed(seed, mutation, false, |_| {});
+            let again = run_seed(seed, defect, false, |knobs| adjust(seed, knobs));
             self.repeated += 1;
             if again.trace_hash != outcome.trace_hash {
                 outcome.violations.push("the same seed went another way".to_owned());
@@ -132,6 +152,7 @@ impl Report {
         sum.faults += counts.faults;
         sum.connections += counts.connections;
         sum.events += counts.events;
+        sum.compared += counts.compared;
         self.marks.add(&outcome.marks);
         if !outcome.violations.is_empty() {
             self.failed.push(outcome);

@@ -1,20 +1,22 @@
 //! One server: a machine with a disk and a clock, and sometimes a process on it, which runs the
 //! shipped Peer, tree, log, snapshots and recovery.
 //!
-//! In place of clients and Core there is a bare state machine: transactions are made by whoever
-//! leads, and applied as they are committed. What a shell's threads do with real sockets and files,
-//! this does with simulated ones, in the same order and with the same freedom between.
+//! In half of the runs there is a bare state machine in place of clients and Core: transactions are
+//! made by whoever leads, and applied as they are committed. In the others it is whole. What a shell's
+//! threads do with real sockets and files, this does with simulated ones, in the same order and with
+//! the same freedom between.
 
 mod disk_jobs;
 mod outputs;
 mod packets;
+mod whole;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::time::Now;
+use oxikeeper_proto::time::{Now, WallTime};
 use oxikeeper_proto::txn::{CreateTxn, SetDataTxn, decode_payload, encode_payload};
 use oxikeeper_proto::{Acl, SessionId, Txn, TxnHeader, Zxid};
 use oxikeeper_storage::sim_disk::SimDisk;
@@ -32,10 +34,12 @@ use oxikeeper_zab::verifier::Quorums;
 
 use self::disk_jobs::{EpochJob, Job};
 use self::packets::{Received, Stream};
+use self::whole::Whole;
 use super::agenda::{Agenda, Event};
 use super::fabric::{End, Fabric};
 use super::ghost::{Entry, Ghost};
 use super::knobs::Knobs;
+use super::people::People;
 use crate::marks::{Mark, Marks};
 use crate::rng::Rng;
 
@@ -60,13 +64,31 @@ pub struct Around<'a> {
     pub knobs: &'a Knobs,
     /// The history that each snapshot on its way holds, by its link at the sender.
     pub in_transfer: &'a mut BTreeMap<End, Vec<Entry>>,
+    /// Clients, if there are any.
+    pub people: Option<&'a mut People>,
     /// Nothing goes wrong any more.
     pub is_quiet: bool,
+    /// Since when.
+    pub calm_since: Option<u64>,
     /// What the processes were told and wanted, if somebody wants to read it.
     pub story: Option<&'a mut Vec<String>>,
 }
 
 impl Around<'_> {
+    /// The time of day as a server sees it, in milliseconds: no two agree.
+    fn wall(&self, skew: i64) -> WallTime {
+        WallTime(1_700_000_000_000 + (self.now / 1000) as i64 + skew * 10)
+    }
+
+    /// Something comes to a client then.
+    fn wake_client(&mut self, client: usize, at: u64) {
+        let Some(people) = &mut self.people else { return };
+        if at < people.wakes_at[client] {
+            people.wakes_at[client] = at;
+            self.agenda.add(at, Event::Client(client), self.rng);
+        }
+    }
+
     fn tell(&mut self, server: usize, line: impl FnOnce() -> String) {
         if let Some(story) = &mut self.story {
             story.push(format!("{:>10} us  server {server}  {}", self.now, line()));
@@ -122,11 +144,9 @@ pub struct Server {
 
 /// A process.
 pub struct Process {
-    peer: Peer,
+    agent: Agent,
     /// Its state.
     pub tree: Tree,
-    /// In the log, or on the way there, and not applied.
-    unapplied: VecDeque<Proposal>,
     log: TxnLog<SimDisk>,
     jobs: VecDeque<Job>,
     running: Option<Job>,
@@ -139,9 +159,52 @@ pub struct Process {
     received: Option<Received>,
     /// Snapshots to be sent once the state has reached this.
     owed: Vec<(LinkId, Zxid)>,
+    wakes_at: u64,
+}
+
+/// What runs in a process.
+enum Agent {
+    Bare(Box<Bare>),
+    Whole(Box<Whole>),
+}
+
+/// The peer alone.
+struct Bare {
+    peer: Peer,
+    /// In the log, or on the way there, and not applied.
+    unapplied: VecDeque<Proposal>,
     last_made: Zxid,
     since_snapshot: u64,
-    wakes_at: u64,
+}
+
+impl Process {
+    fn peer(&self) -> Option<&Peer> {
+        match &self.agent {
+            Agent::Bare(bare) => Some(&bare.peer),
+            Agent::Whole(whole) => whole.member.peer(),
+        }
+    }
+
+    /// Nothing is on its way to the log or to the state.
+    fn is_idle(&self) -> bool {
+        let is_applied = match &self.agent {
+            Agent::Bare(bare) => bare.unapplied.is_empty(),
+            Agent::Whole(_) => {
+                let logged = self.peer().map(|peer| peer.history().last_logged());
+                logged == Some(self.tree.last_zxid())
+            }
+        };
+        is_applied && self.running.is_none()
+    }
+
+    /// Whether the state holds everything up to here.
+    fn stands_at(&self, zxid: Zxid) -> bool {
+        let next = match &self.agent {
+            Agent::Bare(bare) => bare.unapplied.front(),
+            Agent::Whole(_) => return self.tree.last_zxid() >= zxid,
+        };
+        self.tree.last_zxid() >= zxid || next.is_none_or(|next| next.zxid > zxid)
+    }
 }
 
 impl Server {
@@ -211,10 +274,20 @@ impl Server {
         let history = History::new(around.knobs.commit_log_count, last, tail);
         let epochs = Epochs { accepted: found.accepted, current: found.current };
         let peer = Peer::new(config, quorums.clone(), epochs, history, now);
+        let agent = match &around.people {
+            None => Agent::Bare(Box::new(Bare {
+                peer,
+                unapplied: VecDeque::new(),
+                last_made: last,
+                since_snapshot: 0,
+            })),
+            Some(people) => {
+                Agent::Whole(Box::new(Whole::new(self, peer, &mut tree, people, around)))
+            }
+        };
         self.process = Some(Process {
-            peer,
+            agent,
             tree,
-            unapplied: VecDeque::new(),
             log,
             jobs: VecDeque::new(),
             running: None,
@@ -224,10 +297,9 @@ impl Server {
             listens: false,
             received: None,
             owed: Vec::new(),
-            last_made: last,
-            since_snapshot: 0,
             wakes_at: u64::MAX,
         });
+        self.wake_fronts(around);
         self.input(Input::Tick, around)
     }
 
@@ -314,22 +386,33 @@ impl Server {
                 around.tell(self.index, || format!("< {input:?}"));
             }
             let mut out = Vec::new();
-            process.peer.step(now, input, &mut out);
-            process.peer.check_invariants();
+            match &mut process.agent {
+                Agent::Bare(bare) => {
+                    bare.peer.step(now, input, &mut out);
+                    bare.peer.check_invariants();
+                }
+                Agent::Whole(whole) => {
+                    whole.take(input, &process.tree, (now, around.wall(self.skew)), &mut out);
+                    self.observe(around)?;
+                }
+            }
             for output in out {
                 around.tell(self.index, || format!("> {output:?}"));
                 self.carry_out(output, &mut inputs, around)?;
             }
         }
         self.plan_wake(around);
+        self.pump(around)?;
         self.run_jobs(around)
     }
 
     /// The process wants to look at its clock no later than its peer asks for.
     fn plan_wake(&mut self, around: &mut Around<'_>) {
-        let Some(deadline) = self.process.as_mut().and_then(|p| p.peer.next_deadline()) else {
-            return;
-        };
+        let deadline = self.process.as_mut().and_then(|process| match &mut process.agent {
+            Agent::Bare(bare) => bare.peer.next_deadline(),
+            Agent::Whole(whole) => whole.member.next_deadline(),
+        });
+        let Some(deadline) = deadline else { return };
         let at = self.true_time(deadline).max(around.now + 1) + around.rng.below(200);
         let index = self.index;
         if let Some(process) = &mut self.process
@@ -379,6 +462,7 @@ impl Server {
     /// Why the process ends.
     pub fn propose(&mut self, around: &mut Around<'_>) -> Result<(), Stop> {
         let (Some(epoch), Some(process)) = (self.leads(), &mut self.process) else { return Ok(()) };
+        let Agent::Bare(process) = &mut process.agent else { return Ok(()) };
         let last = process.last_made;
         let counter = if last.epoch() == epoch { last.counter() + 1 } else { 1 };
         let zxid = Zxid::from_parts(epoch, counter);
@@ -405,10 +489,11 @@ impl Server {
     /// What was committed becomes state.
     fn apply(&mut self, until: Zxid, around: &mut Around<'_>) -> Result<(), Stop> {
         let Some(process) = &mut self.process else { return Ok(()) };
-        while let Some(next) = process.unapplied.pop_front_if(|next| next.zxid <= until) {
+        let Agent::Bare(bare) = &mut process.agent else { return Ok(()) };
+        while let Some(next) = bare.unapplied.pop_front_if(|next| next.zxid <= until) {
             apply(&mut process.tree, &next)?;
             around.ghost.digest(self.index, next.zxid, process.tree.digest())?;
-            process.since_snapshot += 1;
+            bare.since_snapshot += 1;
         }
         Ok(())
     }

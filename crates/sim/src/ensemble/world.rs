@@ -13,7 +13,9 @@ use super::agenda::{Agenda, Event};
 use super::fabric::{End, Fabric, Port};
 use super::ghost::{Entry, Ghost};
 use super::knobs::Knobs;
+use super::people::People;
 use super::server::{Around, Server, Stop};
+use crate::client::Client;
 use crate::marks::Marks;
 use crate::rng::Rng;
 
@@ -37,6 +39,8 @@ pub(super) enum Phase {
     Busy,
     /// Nothing goes wrong any more.
     Settling,
+    /// Nor is anybody there any more: sessions have to end.
+    Gone,
 }
 
 /// What a run has counted.
@@ -56,6 +60,8 @@ pub struct Counts {
     pub connections: u64,
     /// Events.
     pub events: u64,
+    /// Replies and notifications that were compared with the model.
+    pub compared: u64,
 }
 
 /// One run.
@@ -70,11 +76,12 @@ pub struct World {
     pub(super) servers: Vec<Server>,
     quorums: Quorums,
     in_transfer: BTreeMap<End, Vec<Entry>>,
+    pub(super) people: Option<People>,
     pub(super) marks: Marks,
     pub(super) phase: Phase,
-    phase_began: u64,
+    pub(super) phase_began: u64,
     last_requests: u64,
-    violations: Vec<String>,
+    pub(super) violations: Vec<String>,
     tail: VecDeque<(u64, Event)>,
     trace_hash: u64,
     story: Option<Vec<String>>,
@@ -92,6 +99,7 @@ impl World {
         let ids = |range: std::ops::Range<usize>| range.map(|index| ServerId(index as i64 + 1));
         let verifier = Verifier::majority(ids(0..knobs.voters), ids(knobs.voters..count));
         let verifier = verifier.expect("there are voters");
+        let people = knobs.crowd.clone().map(|crowd| People::new(crowd, count, &mut rng));
         let mut world = World {
             now: 0,
             agenda: Agenda::default(),
@@ -100,6 +108,7 @@ impl World {
             servers: (0..count).map(|index| Server::new(index, knobs.skews[index])).collect(),
             quorums: Quorums::new(Arc::new(verifier)),
             in_transfer: BTreeMap::new(),
+            people,
             marks: Marks::default(),
             phase: Phase::Busy,
             phase_began: 0,
@@ -118,7 +127,10 @@ impl World {
             world.add(at, Event::Start(server));
         }
         world.add(1_000_000, Event::Fault);
-        world.add(0, Event::Work);
+        match world.people.as_ref().map(|people| people.clients.len()) {
+            None => world.add(0, Event::Work),
+            Some(clients) => (0..clients).for_each(|client| world.wake_client(client, 1)),
+        }
         world
     }
 
@@ -191,10 +203,13 @@ impl World {
             }
             Event::Dial { wire, .. } => wire,
             Event::Logged { server, .. } | Event::EpochWritten { server, .. } => server,
+            Event::Front { server, .. } | Event::Core { server, .. } => server,
+            Event::Client(client) => client,
             Event::Fault | Event::Work => 0,
         };
         let committed = self.ghost.last_committed().raw();
-        for word in [self.now, server as u64, committed, self.counts.requests] {
+        let replies = self.people.as_ref().map_or(0, |people| people.history.replies);
+        for word in [self.now, server as u64, committed, self.counts.requests, replies] {
             self.trace_hash = (self.trace_hash ^ word).wrapping_mul(0x0100_0000_01b3);
         }
     }
@@ -204,7 +219,7 @@ impl World {
     }
 
     /// Lets one server act.
-    fn with(
+    pub(super) fn with(
         &mut self,
         index: usize,
         act: impl FnOnce(&mut Server, &Quorums, &mut Around<'_>) -> Result<(), Stop>,
@@ -218,7 +233,9 @@ impl World {
             agenda: &mut self.agenda,
             knobs: &self.knobs,
             in_transfer: &mut self.in_transfer,
+            people: self.people.as_mut(),
             is_quiet: self.phase != Phase::Busy,
+            calm_since: (self.phase == Phase::Settling).then_some(self.phase_began),
             story: self.story.as_mut(),
         };
         let server = &mut self.servers[index];
@@ -288,6 +305,17 @@ impl World {
             }
             Event::Fault => self.fault(),
             Event::Work => self.work(),
+            Event::Client(client) => self.client(client),
+            Event::Front { server, life, front } => {
+                if self.servers[server].life == life && !self.is_paused(server, event) {
+                    self.with(server, |server, _, around| server.act_front(front, around));
+                }
+            }
+            Event::Core { server, life } => {
+                if self.servers[server].life == life && !self.is_paused(server, event) {
+                    self.with(server, |server, _, around| server.act_core(around));
+                }
+            }
         }
     }
 
@@ -383,7 +411,7 @@ impl World {
             .collect();
         let is_wanted = match self.phase {
             Phase::Busy => true,
-            Phase::Settling => self.is_in_step() && self.last_requests < LAST_REQUESTS,
+            _ => self.is_in_step() && self.last_requests < LAST_REQUESTS,
         };
         if is_wanted && !leaders.is_empty() {
             let leader = *self.rng.pick(&leaders);
@@ -412,7 +440,21 @@ impl World {
         let stands = |server: &Server| {
             server.process.as_ref().is_some_and(|process| process.tree.last_zxid() == last)
         };
-        self.is_in_step() && self.last_requests >= LAST_REQUESTS && self.servers.iter().all(stands)
+        let is_content = match &self.people {
+            None => self.last_requests >= LAST_REQUESTS,
+            Some(_) if self.phase == Phase::Gone => self.sessions() == 0,
+            Some(people) => {
+                let in_phase = self.now - self.phase_began;
+                people.clients.iter().all(Client::is_settled) && in_phase >= people.crowd.calm_us
+            }
+        };
+        is_content && self.is_in_step() && self.servers.iter().all(stands)
+    }
+
+    /// Sessions that some server knows.
+    pub(super) fn sessions(&self) -> usize {
+        let processes = self.servers.iter().filter_map(|server| server.process.as_ref());
+        processes.map(|process| process.tree.sessions().len()).max().unwrap_or(0)
     }
 
     fn is_over(&mut self) -> bool {
@@ -421,23 +463,36 @@ impl World {
             Phase::Busy
                 if self.counts.requests >= self.knobs.requests || in_phase > BUSY_US_MAX =>
             {
-                self.phase = Phase::Settling;
-                self.phase_began = self.now;
+                self.enter(Phase::Settling);
                 self.put_right();
                 false
             }
             Phase::Busy => false,
-            Phase::Settling if in_phase > SETTLE_US_MAX => {
+            Phase::Settling | Phase::Gone if in_phase > SETTLE_US_MAX => {
                 let state: Vec<String> = self.servers.iter().map(describe).collect();
                 self.violations.push(format!(
-                    "nothing goes wrong, and yet the servers are not in step: {}; committed {}",
+                    "nothing goes wrong, and yet the servers are not in step: {}; committed {}{}",
                     state.join(", "),
-                    self.ghost.last_committed()
+                    self.ghost.last_committed(),
+                    self.describe_people()
                 ));
                 true
             }
-            Phase::Settling => self.is_settled(),
+            Phase::Settling if self.people.is_some() => {
+                if self.is_settled() {
+                    self.enter(Phase::Gone);
+                }
+                false
+            }
+            Phase::Settling | Phase::Gone => self.is_settled(),
         }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.phase_began = self.now;
+        let clients = self.people.as_ref().map_or(0, |people| people.clients.len());
+        (0..clients).for_each(|client| self.wake_client(client, self.now + 1));
     }
 
     /// The end: everybody has the same state, and the power goes a last time.
@@ -450,6 +505,7 @@ impl World {
         if digests.len() > 1 {
             self.violations.push(format!("in the end the trees differ: {digests:x?}"));
         }
+        self.judge_people();
         for server in 0..self.servers.len() {
             if let Some(process) = &self.servers[server].process {
                 process.tree.check_invariants();
@@ -486,6 +542,7 @@ impl World {
                 self.add(at, Event::Arrive(end.other()));
             }
         }
+        self.forget_people(server, life);
         let at = self.now + self.rng.around(if self.phase == Phase::Busy { 600_000 } else { 1000 });
         self.add(at, Event::Start(server));
     }

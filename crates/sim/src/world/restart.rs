@@ -1,9 +1,10 @@
 //! A server starts on what the last one left on the disk; and what it must find there.
 
+use oxikeeper_node::time::Now;
 use oxikeeper_storage::check::{cut, summarize_logs};
 use oxikeeper_storage::log_reader::LogEnd;
 use oxikeeper_storage::{RecoverOptions, StorageError};
-use oxikeeper_tree::{Restore, TreeOptions};
+use oxikeeper_tree::{Restore, Tree, TreeOptions};
 
 use super::World;
 use crate::client::Phase;
@@ -26,6 +27,7 @@ impl World {
             let mut host = Host {
                 around: Around {
                     now: self.now,
+                    clock: Now::from_micros(self.now),
                     net: &mut self.net,
                     rng: &mut self.rng,
                     marks: &mut self.marks,
@@ -116,15 +118,14 @@ impl World {
             }
         }
         server.tree.check_invariants();
-        if let Err(text) = same_state(&model, server) {
+        if let Err(text) = same_state(&model, &server.tree) {
             self.history.violation(format!("after recovery at {last}: {text}"));
         }
     }
 }
 
 /// Compares the tree with the model, node by node.
-pub(super) fn same_state(model: &Model, server: &Server) -> Result<(), String> {
-    let tree = &server.tree;
+pub(crate) fn same_state(model: &Model, tree: &Tree) -> Result<(), String> {
     for (path, expected) in &model.nodes {
         let node = tree.node(path).ok_or_else(|| format!("{path} is missing"))?;
         let found = (node.data(), node.stat(), &**node.acl());

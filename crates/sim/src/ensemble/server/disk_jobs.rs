@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use oxikeeper_node::core::LogBatch;
 use oxikeeper_proto::Zxid;
 use oxikeeper_storage::sim_disk::{Fate, SimDisk};
 use oxikeeper_storage::{
@@ -14,19 +15,23 @@ use oxikeeper_zab::io::{EpochKind, Input, Role, Ticket};
 
 use super::super::agenda::Event;
 use super::super::ghost::Entry;
-use super::{Around, PAYLOAD_BYTES_MAX, Server, Stop, hash};
+use super::{Agent, Around, PAYLOAD_BYTES_MAX, Server, Stop, hash};
 use crate::marks::Mark;
 
 /// Something for the log thread.
 pub enum Job {
     /// Append and sync.
     Append(Vec<Proposal>),
+    /// The same, as a Core wants it.
+    Batch(Arc<LogBatch>),
     /// Cut the log, and recover.
     Truncate {
         /// Where.
         to: Zxid,
         /// Of the request.
         ticket: Ticket,
+        /// The state, read anew.
+        tree: Option<Box<Tree>>,
     },
     /// The log could not be cut there.
     TruncateRefused(Ticket),
@@ -79,12 +84,23 @@ impl Server {
     ) -> Result<(), Stop> {
         around.ghost.appended(self.index, proposal.zxid, hash(&proposal.payload))?;
         let Some(process) = &mut self.process else { return Ok(()) };
-        process.unapplied.push_back(proposal.clone());
+        let Agent::Bare(bare) = &mut process.agent else { return Ok(()) };
+        bare.unapplied.push_back(proposal.clone());
         match process.jobs.back_mut() {
             Some(Job::Append(batch)) => batch.push(proposal),
             _ => process.jobs.push_back(Job::Append(vec![proposal])),
         }
         Ok(())
+    }
+
+    /// Another state takes the place of the present one.
+    fn begin_anew(&mut self, tree: Tree) {
+        let Some(process) = &mut self.process else { return };
+        if let Agent::Bare(bare) = &mut process.agent {
+            bare.last_made = tree.last_zxid();
+            bare.unapplied.clear();
+        }
+        process.tree = tree;
     }
 
     /// The log thread takes its next work, if it has none.
@@ -151,7 +167,18 @@ impl Server {
                 process.log.sync()?;
                 Ok(Job::Append(batch))
             }
-            Job::Truncate { to, ticket } => {
+            Job::Batch(batch) => {
+                for (index, (zxid, _)) in batch.records.iter().enumerate() {
+                    process.log.append(*zxid, batch.payload(index))?;
+                }
+                process.log.sync()?;
+                if batch.roll_after {
+                    around.marks.hit(Mark::LogRolled);
+                    process.log.roll()?;
+                }
+                Ok(Job::Batch(batch))
+            }
+            Job::Truncate { to, ticket, .. } => {
                 self.truncating = Some(to);
                 let options = RecoverOptions::default();
                 let cut = match truncate_log(&self.disk, &self.dirs, &options, to) {
@@ -168,11 +195,10 @@ impl Server {
                 }
                 let log = self.new_log(last);
                 if let Some(process) = &mut self.process {
-                    (process.tree, process.log, process.last_made) = (tree, log, last);
-                    process.unapplied.clear();
+                    process.log = log;
                 }
                 around.marks.hit(Mark::Truncated);
-                Ok(Job::Truncate { to, ticket })
+                Ok(Job::Truncate { to, ticket, tree: Some(Box::new(tree)) })
             }
             done @ Job::TruncateRefused(_) => Ok(done),
             Job::Install { ticket, mut tree, zxid, log } => {
@@ -241,9 +267,17 @@ impl Server {
                 around.ghost.durable(self.index, last);
                 self.input(Input::LogDurable(last), around)
             }
-            Job::Truncate { ticket, .. } => {
+            Job::Batch(batch) => {
+                let last = batch.last_zxid().unwrap_or_default();
+                around.ghost.durable(self.index, last);
+                self.batch_written();
+                self.input(Input::LogDurable(last), around)
+            }
+            Job::Truncate { ticket, tree, .. } => {
                 self.truncating = None;
-                let last = self.process.as_ref().map_or(Zxid::ZERO, |p| p.tree.last_zxid());
+                let tree = tree.ok_or_else(|| "a cut without a state".to_owned())?;
+                let last = tree.last_zxid();
+                self.begin_anew(*tree);
                 if around.ghost.servers[self.index].last() > last {
                     around.marks.hit(Mark::ProposalAbandoned);
                 }
@@ -261,13 +295,13 @@ impl Server {
                 around.ghost.digest(self.index, zxid, tree.digest())?;
                 let new_log = self.new_log(zxid);
                 if let Some(process) = &mut self.process {
-                    (process.tree, process.log, process.last_made) = (*tree, new_log, zxid);
-                    process.unapplied.clear();
+                    process.log = new_log;
                 }
+                self.begin_anew(*tree);
                 self.input(Input::SnapshotInstalled { ticket, zxid }, around)
             }
             Job::TruncateRefused(ticket) => self.input(Input::TruncateRefused { ticket }, around),
-            Job::Snapshot { .. } => self.run_jobs(around),
+            Job::Snapshot { .. } => self.snapshot_written(around),
             Job::Read { ticket, found, .. } => {
                 self.input(Input::LogRead { ticket, records: found }, around)
             }
@@ -311,11 +345,12 @@ impl Server {
     /// Servers in step write a snapshot now and then.
     pub(super) fn snapshot_if_due(&mut self, around: &mut Around<'_>) {
         let Some(process) = &mut self.process else { return };
+        let Agent::Bare(bare) = &mut process.agent else { return };
         let due = around.knobs.snap_count;
-        if process.role == Role::Looking || process.since_snapshot < due {
+        if process.role == Role::Looking || bare.since_snapshot < due {
             return;
         }
-        process.since_snapshot = 0;
+        bare.since_snapshot = 0;
         let (bytes, zxid, digest) = walk(&mut process.tree);
         process.jobs.push_back(Job::Snapshot { bytes, zxid, digest });
     }

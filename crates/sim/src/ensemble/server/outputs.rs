@@ -15,7 +15,7 @@ use super::super::agenda::Event;
 use super::super::fabric::{End, Port};
 use super::disk_jobs::{EpochJob, Job, walk};
 use super::packets::{Received, Stream};
-use super::{Around, Server, Stop};
+use super::{Agent, Around, Server, Stop};
 use crate::marks::Mark;
 
 impl Server {
@@ -51,10 +51,10 @@ impl Server {
             Output::Commit(zxid) => self.commit(zxid, around)?,
             Output::Truncate { to, ticket } => {
                 around.ghost.truncates(self.index, to)?;
-                if !process.unapplied.is_empty() || process.running.is_some() {
+                if !process.is_idle() {
                     around.marks.hit(Mark::TruncWithProposalsInFlight);
                 }
-                process.jobs.push_back(Job::Truncate { to, ticket });
+                process.jobs.push_back(Job::Truncate { to, ticket, tree: None });
             }
             Output::ReplayOnSnapshot(proposal) => {
                 around.marks.hit(Mark::CommittedDuringSnap);
@@ -175,14 +175,11 @@ impl Server {
     }
 
     /// Sends the snapshots whose time has come.
-    fn send_snapshots(&mut self, around: &mut Around<'_>) {
+    pub(super) fn send_snapshots(&mut self, around: &mut Around<'_>) {
         let Some(process) = &mut self.process else { return };
-        let waits = process.unapplied.front().map(|proposal| proposal.zxid);
-        let is_ready = |at_least: Zxid| {
-            process.tree.last_zxid() >= at_least || waits.is_none_or(|next| next > at_least)
-        };
+        let owed = std::mem::take(&mut process.owed);
         let (ready, owed): (Vec<_>, Vec<_>) =
-            process.owed.drain(..).partition(|(_, at_least)| is_ready(*at_least));
+            owed.into_iter().partition(|(_, at_least)| process.stands_at(*at_least));
         process.owed = owed;
         if ready.is_empty() {
             return;
@@ -221,14 +218,16 @@ impl Server {
         Ok(())
     }
 
-    fn becomes(&mut self, role: Role, around: &mut Around<'_>) -> Result<(), Stop> {
+    pub(super) fn becomes(&mut self, role: Role, around: &mut Around<'_>) -> Result<(), Stop> {
         let Some(process) = &mut self.process else { return Ok(()) };
         process.role = role;
         let applied = process.tree.last_zxid();
         match role {
             Role::Leading { epoch } => {
                 let before = around.ghost.committed.len();
-                process.last_made = process.last_made.max(Zxid::from_parts(epoch, 0));
+                if let Agent::Bare(bare) = &mut process.agent {
+                    bare.last_made = bare.last_made.max(Zxid::from_parts(epoch, 0));
+                }
                 around.marks.hit(Mark::LeaderEstablished);
                 around.ghost.leads(self.index, epoch)?;
                 if around.ghost.committed.len() > before {

@@ -124,7 +124,11 @@ fn ensembles(arguments: &Arguments) -> ExitCode {
         counts.connections, counts.events, counts.compared
     );
     rate(report.seeds, began, report.failed.len());
-    arguments.judge(report.seeds, report.failed.len(), &report.marks, Mark::OF_PEERS)
+    let wanted = match arguments.whole {
+        true => [Mark::OF_PEERS, Mark::OF_CLIENTS].concat(),
+        false => Mark::OF_PEERS.to_vec(),
+    };
+    arguments.judge(report.seeds, report.failed.len(), &report.marks, &wanted)
 }
 
 fn show_ensemble(outcome: &peers::Outcome) {

@@ -130,6 +130,23 @@ impl Mark {
         Mark::ProposalAdopted,
     ];
 
+    /// Those of whole servers with clients, besides.
+    pub const OF_CLIENTS: &'static [Mark] = &[
+        Mark::EphemeralsExpired,
+        Mark::ContainerReaped,
+        Mark::TtlReaped,
+        Mark::MultiFailed,
+        Mark::ResumedAfterRestart,
+        Mark::ResumedOnOtherFront,
+        Mark::ResumedElsewhere,
+        Mark::SessionMoved,
+        Mark::CaughtUp,
+        Mark::ClientFromFuture,
+        Mark::WrongPassword,
+        Mark::PipelinedHandshake,
+        Mark::LogRolled,
+    ];
+
     /// Those of a server alone with its clients.
     pub const ALL: &'static [Mark] = &[
         Mark::CrashInsideLogWrite,

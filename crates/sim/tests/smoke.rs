@@ -31,6 +31,21 @@ const ENSEMBLES: &[(u64, &str)] = &[
     (816, "a leader established after the next one, by words that came late"),
 ];
 
+/// The same of whole servers with clients.
+const WHOLE: &[(u64, &str)] = &[
+    (498, "a transaction made by the tick that ended the lead was in the log only"),
+    (524, "a client that waited for its closeSession survived the loss of the leader"),
+];
+
+#[test]
+fn seeds_of_whole_servers_that_once_failed() {
+    for (seed, what) in WHOLE {
+        let outcome =
+            oxikeeper_sim::ensemble::report::run_seed(*seed, None, false, |k| k.draw_crowd(*seed));
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}: {what}");
+    }
+}
+
 #[test]
 fn seeds_of_ensembles_that_once_failed() {
     for (seed, what) in ENSEMBLES {

@@ -118,23 +118,6 @@ impl World {
         for _ in 0..seen.ttl_reaped {
             self.marks.hit(Mark::TtlReaped);
         }
-        if !violations.is_empty() && std::env::var("DBG").is_ok() {
-            for (n, l) in people.net.links.iter().enumerate() {
-                eprintln!(
-                    "link {n} client {} server {} life {}",
-                    l.client,
-                    l.front / people.crowd.fronts,
-                    l.incarnation
-                );
-            }
-            let s: usize = std::env::var("DBG").unwrap().parse().unwrap();
-            for f in &people.history.streams[s].frames {
-                eprintln!("{:?}", f);
-            }
-            for f in &people.history.streams[s].sent {
-                eprintln!("{:?}", f);
-            }
-        }
         self.violations.extend(violations);
         if !self.violations.is_empty() {
             return;

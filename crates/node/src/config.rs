@@ -18,6 +18,12 @@ pub struct NodeConfig {
     pub ensemble: bool,
     /// `leaderServes`: clients are served while this server leads.
     pub leader_serves: bool,
+    /// `localSessionsEnabled`: new sessions are known to this server alone.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`: their first ephemeral makes them global.
+    pub local_sessions_upgrade: bool,
+    /// `readonlymode.enabled`: without a leader readers are served.
+    pub read_only_mode: bool,
     /// First byte of session ids; a standalone server is 1.
     pub server_id: u8,
     /// Seed of the session ids: wall clock of the start, milliseconds.
@@ -119,6 +125,9 @@ impl Default for NodeConfig {
             session_timeout_ms_max: 60_000,
             ensemble: false,
             leader_serves: true,
+            local_sessions: false,
+            local_sessions_upgrade: false,
+            read_only_mode: false,
             server_id: 1,
             started_ms: 0,
             extended_types: false,

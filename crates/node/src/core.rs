@@ -17,6 +17,7 @@ mod clients;
 mod connection_throttle;
 mod forwarded;
 mod learners;
+mod local;
 mod log_batch;
 mod outstanding;
 mod prep;
@@ -100,6 +101,8 @@ enum Answer {
     Sync(Box<[u8]>),
     /// A refusal that takes no zxid.
     Error(ErrorCode),
+    /// A local session is closed.
+    Closed,
 }
 
 impl Answer {
@@ -126,6 +129,8 @@ pub struct Core {
     now: Now,
     wall: WallTime,
     service: Service,
+    /// Since when there is no leader.
+    looking_since: Now,
     /// The last zxid given to the log.
     last_zxid: Zxid,
     /// The last zxid that the log holds for sure.
@@ -201,6 +206,7 @@ impl Core {
             now,
             wall: WallTime(0),
             service: if config.ensemble { Service::Looking } else { Service::Standalone },
+            looking_since: now,
             last_zxid,
             durable: last_zxid,
             committed: last_zxid,
@@ -248,6 +254,7 @@ impl Core {
                     self.sessions.touch(session, when);
                     if self.is_learning()
                         && let Some(tracked) = self.sessions.get(session)
+                        && !tracked.is_local
                     {
                         self.touched.insert(session, tracked.timeout_ms);
                     }
@@ -417,6 +424,12 @@ impl Core {
         if let Some(reason) = refused {
             return self.close(conn, reason);
         }
+        if self.is_read_only() {
+            return self.refuse_writer(&request);
+        }
+        let is_local = self.sessions.get(session).is_some_and(|tracked| tracked.is_local);
+        let request = if is_local { self.of_local_session(request) } else { Some(request) };
+        let Some(request) = request else { return };
         if self.is_learning() {
             return self.forward(request);
         }
@@ -567,14 +580,23 @@ impl Core {
         self.bucket.tell(self.now);
         let heard = self.heard_until.iter().copied().min().unwrap_or(self.now);
         // While the log is full nobody expires: who comes back before there is room has lost nothing.
-        // In an ensemble the leader alone expires sessions.
-        if self.is_leading() && !self.log_full {
+        // In an ensemble the leader alone expires sessions, but for those that only their server knows.
+        let leads = self.is_leading() && !self.log_full;
+        if leads || (self.config.local_sessions && !self.is_leading()) {
             for session in self.sessions.expired(heard.min(self.now)) {
-                info!(%session, "session expired");
-                self.close_session(session, None, Xid::INTERNAL, tree);
+                let is_local = self.sessions.get(session).is_some_and(|tracked| tracked.is_local);
+                if is_local {
+                    self.expire_local(session);
+                } else if leads {
+                    info!(%session, "session expired");
+                    self.close_session(session, None, Xid::INTERNAL, tree);
+                }
             }
+        }
+        if leads {
             self.reap(tree);
         }
+        self.serve_readers(tree);
     }
 
     /// Removes containers and TTL nodes that are due, a few at a time.

@@ -470,6 +470,9 @@ impl Front {
         let Ok(request) = Reader::new(frame).get::<ConnectRequest<'_>>() else {
             return close(connection, CloseHow::Now, "a malformed handshake", out);
         };
+        if self.serving == Serving::Readers && request.read_only != Some(true) {
+            return close(connection, CloseHow::Now, "this server has no leader", out);
+        }
         let is_ahead = request.last_zxid_seen.to_wire() > at.applied.to_wire();
         if is_ahead && !mutated(Mutation::AcceptFromFuture) {
             // It has seen what this server has not: it must find another.

@@ -138,6 +138,8 @@ pub enum Mail {
 pub enum Serving {
     /// No client: this server is of an ensemble and has no leader.
     Nobody,
+    /// Who has said that it can do without a leader.
+    Readers,
     /// Every client.
     Everybody,
 }

@@ -52,6 +52,11 @@ struct Cluster {
 impl Cluster {
     /// Three voters, of which the third leads.
     fn new() -> Cluster {
+        Cluster::with(NodeConfig::default())
+    }
+
+    /// The same with other settings.
+    fn with(settings: NodeConfig) -> Cluster {
         let voters = [1, 2, 3].map(ServerId);
         let verifier = Arc::new(Verifier::majority(voters, []).expect("three voters"));
         let server = |id: ServerId| {
@@ -60,7 +65,7 @@ impl Cluster {
                 ensemble: true,
                 server_id: id.0 as u8,
                 tick_ms: TICK_MS as u32,
-                ..NodeConfig::default()
+                ..settings.clone()
             });
             let core = Core::new(config, &tree, 1, Now::default());
             let peer = Peer::new(
@@ -413,4 +418,100 @@ fn a_leader_that_steps_down_lets_its_clients_go_and_keeps_what_it_logged() {
     assert!(roles.iter().any(|role| matches!(role, Role::Leading { .. })), "{roles:?}");
     assert_eq!(cluster.has("/a"), [true; 3]);
     assert_eq!(cluster.come(0, 2, session), Some(session), "the session lives on");
+}
+
+fn local_sessions() -> NodeConfig {
+    NodeConfig {
+        local_sessions: true,
+        local_sessions_upgrade: true,
+        read_only_mode: true,
+        ..NodeConfig::default()
+    }
+}
+
+#[test]
+fn a_local_session_costs_nothing_until_its_first_ephemeral() {
+    let mut cluster = Cluster::with(local_sessions());
+    for server in [0, 2] {
+        let at = (server, 1);
+        let before = cluster.servers[server].tree.last_zxid();
+        let session = cluster.come(server, 1, SessionId::NONE).expect("a session");
+        assert_eq!(cluster.servers[server].tree.last_zxid(), before, "no transaction");
+        assert_eq!(cluster.come(1, 2, session), None, "nobody else knows it");
+        assert_eq!(cluster.come(server, 1, session), Some(session), "its own server does");
+        let path = format!("/plain{server}");
+        cluster.request(at, session, 1, OpCode::Create, &create(&path, 0));
+        assert_eq!(cluster.replies(server), [(1, 0)]);
+        assert!(cluster.servers[1].tree.sessions().is_empty(), "it writes as it is");
+        let path = format!("/ephemeral{server}");
+        cluster.request(at, session, 2, OpCode::Create, &create(&path, 1));
+        assert_eq!(cluster.replies(server), [(2, 0)]);
+        assert_eq!(cluster.has(&path), [true; 3]);
+        assert_eq!(cluster.servers[1].tree.sessions().len(), 1, "now everybody knows it");
+        assert_eq!(cluster.come(1, 3, session), Some(session), "and it can move");
+        cluster.request((1, 3), session, 3, OpCode::CloseSession, &[]);
+        assert_eq!(cluster.has(&path), [false; 3]);
+    }
+}
+
+#[test]
+fn a_local_session_ends_where_it_lives() {
+    let mut cluster = Cluster::with(local_sessions());
+    let session = cluster.come(0, 1, SessionId::NONE).expect("a session");
+    cluster.request((0, 1), session, 1, OpCode::CloseSession, &[]);
+    assert_eq!(cluster.replies(0), [(1, 0)]);
+    assert_eq!(cluster.come(0, 2, session), None);
+    let session = cluster.come(0, 3, SessionId::NONE).expect("another");
+    cluster.pass_hearing(10_000, &[(0, session)]);
+    cluster.mail(0);
+    cluster.pass(12_000);
+    let is_closed = |mail: &Mail| {
+        matches!(mail, Mail::Close { conn: ConnId(3), reason: CloseReason::SessionExpired })
+    };
+    assert!(cluster.mail(0).iter().any(is_closed), "silent for too long");
+    assert_eq!(cluster.servers[0].tree.last_zxid(), Zxid::ZERO, "all without a transaction");
+}
+
+#[test]
+fn without_upgrading_a_local_session_has_no_ephemerals() {
+    let settings = NodeConfig { local_sessions_upgrade: false, ..local_sessions() };
+    let mut cluster = Cluster::with(settings);
+    for server in [0, 2] {
+        let session = cluster.come(server, 1, SessionId::NONE).expect("a session");
+        cluster.request((server, 1), session, 1, OpCode::Create, &create("/e", 1));
+        assert_eq!(cluster.replies(server), [(1, -120)]);
+        assert_eq!(cluster.has("/e"), [false; 3]);
+    }
+}
+
+#[test]
+fn without_a_leader_readers_are_served() {
+    let mut cluster = Cluster::with(local_sessions());
+    let global = cluster.come(1, 1, SessionId::NONE).expect("a session");
+    cluster.request((1, 1), global, 1, OpCode::Create, &create("/e", 1));
+    assert_eq!(cluster.has("/e"), [true; 3]);
+    cluster.cut = Some(2);
+    // The others elect a leader; the one that is cut off finds out, and waits a while.
+    cluster.pass(20_000);
+    assert_eq!(cluster.role(2), Role::Looking);
+    assert!(cluster.servers[2].member.core().is_read_only());
+    let is_said = |mail: &Mail| matches!(mail, Mail::Serving(Serving::Readers));
+    assert!(cluster.mail(2).iter().any(is_said), "Fronts are told");
+    let reader = cluster.come(2, 7, SessionId::NONE).expect("a session");
+    cluster.request((2, 7), reader, 1, OpCode::Create, &create("/w", 0));
+    cluster.request((2, 7), reader, 2, OpCode::Sync, &sync());
+    cluster.request((2, 7), reader, 3, OpCode::CloseSession, &[]);
+    assert_eq!(cluster.replies(2), [(1, -119), (2, -119), (3, 0)]);
+    // Whether a global session lives nobody knows here: no word about it.
+    let conn = ConnRef { front: FRONT, conn: ConnId(8) };
+    let password = password(global).into();
+    cluster.say(2, ToCore::Connect { conn, session: global, password, timeout_ms: 6000 });
+    let is_refused = |mail: &Mail| {
+        matches!(mail, Mail::Close { conn: ConnId(8), reason: CloseReason::NotServing })
+    };
+    assert!(cluster.mail(2).iter().any(is_refused));
+    cluster.cut = None;
+    cluster.pass(5000);
+    assert!(!cluster.servers[2].member.core().is_read_only());
+    assert_ne!(cluster.role(2), Role::Looking);
 }

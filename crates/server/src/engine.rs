@@ -84,6 +84,8 @@ pub struct Machine {
     log: Option<Sender<LogJob>>,
     snapshots: Sender<SnapshotWalk>,
     is_writing: bool,
+    /// Only readers are served, as far as operators were told.
+    is_read_only: bool,
     /// When the log writer was given its last batch.
     writing_since: Option<Now>,
     inputs: Vec<Work>,
@@ -115,6 +117,7 @@ impl Engine {
             log: Some(log),
             snapshots,
             is_writing: false,
+            is_read_only: false,
             writing_since: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -272,6 +275,11 @@ impl Machine {
         }
         drop(tree);
         if let Some(driver) = &self.driver {
+            let is_read_only = self.member.core().is_read_only();
+            if self.is_read_only != is_read_only {
+                self.is_read_only = is_read_only;
+                driver.standing.lock().set_read_only(is_read_only);
+            }
             let (now, deadline) = (self.clock.now(), self.member.next_deadline());
             if let Some(peer) = self.member.peer() {
                 driver.carry_out(&mut self.outputs, peer, now, deadline);

@@ -46,6 +46,7 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
     let serves = shared.mode() != Mode::Looking;
     match word {
         "ruok" => "imok".to_owned(),
+        "isro" if shared.mode() == Mode::ReadOnly => "ro".to_owned(),
         "isro" if serves => "rw".to_owned(),
         "isro" => "null".to_owned(),
         "envi" => {

@@ -224,6 +224,7 @@ fn answer_now(origin: &Origin, answer: &Answer, zxid: Zxid, outgoing: &mut Outgo
             }
         }
         Answer::Error(code) => Core::error_frame(bytes, xid, zxid, *code),
+        Answer::Closed => Core::error_frame(bytes, xid, zxid, ErrorCode::Ok),
     });
 }
 

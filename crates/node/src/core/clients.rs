@@ -24,6 +24,13 @@ impl Core {
         if !self.bucket.admits(session, self.now) {
             return self.close(conn, CloseReason::Throttled);
         }
+        let knows = password_matches(session, offered) || mutated(Mutation::AcceptAnyPassword);
+        if self.is_read_only() {
+            return self.connect_reader(conn, session, knows, timeout_ms);
+        }
+        if session == SessionId::NONE && self.config.local_sessions {
+            return self.create_local_session(conn, timeout_ms);
+        }
         if session == SessionId::NONE {
             return self.create_session(conn, timeout_ms);
         }
@@ -33,16 +40,20 @@ impl Core {
         {
             self.close(previous, CloseReason::SessionResumedElsewhere);
         }
-        let knows = password_matches(session, offered) || mutated(Mutation::AcceptAnyPassword);
-        if knows && self.is_learning() {
+        let tracked = self.sessions.get(session);
+        let is_local = tracked.is_some_and(|tracked| tracked.is_local);
+        if knows && self.is_learning() && !is_local {
             return self.revalidate(conn, session, timeout_ms);
         }
-        let lives = self.sessions.get(session).is_some_and(|tracked| !tracked.closing);
-        if lives && knows {
+        if tracked.is_some_and(|tracked| !tracked.closing) && knows {
             self.resumed(conn, session, timeout_ms);
         } else {
-            self.immediate.push((conn.front, Mail::Expired { conn: conn.conn }));
+            self.expired(conn);
         }
+    }
+
+    pub(super) fn expired(&mut self, conn: ConnRef) {
+        self.immediate.push((conn.front, Mail::Expired { conn: conn.conn }));
     }
 
     fn create_session(&mut self, conn: ConnRef, timeout_ms: i32) {
@@ -72,8 +83,7 @@ impl Core {
     pub(super) fn on_revalidated(&mut self, session: SessionId, valid: bool) {
         let Some((conn, timeout_ms)) = self.revalidations.remove(&session) else { return };
         if !valid {
-            self.immediate.push((conn.front, Mail::Expired { conn: conn.conn }));
-            return;
+            return self.expired(conn);
         }
         if self.sessions.get(session).is_none() {
             self.sessions.track(session, timeout_ms, None, self.now);
@@ -81,7 +91,7 @@ impl Core {
         self.resumed(conn, session, timeout_ms);
     }
 
-    fn resumed(&mut self, conn: ConnRef, session: SessionId, timeout_ms: i32) {
+    pub(super) fn resumed(&mut self, conn: ConnRef, session: SessionId, timeout_ms: i32) {
         self.sessions.renew(session, timeout_ms, conn, self.now);
         let password = password(session);
         let connected = Mail::Connected { conn: conn.conn, session, timeout_ms, password };

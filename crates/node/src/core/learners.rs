@@ -34,8 +34,8 @@ impl Core {
 
     /// A session comes back at a learner, which has it from now on.
     fn move_session(&mut self, session: SessionId, timeout_ms: i32, link: LinkId) -> bool {
-        let Some(tracked) = self.sessions.get_mut(session).filter(|tracked| !tracked.closing)
-        else {
+        let tracked = self.sessions.get_mut(session);
+        let Some(tracked) = tracked.filter(|tracked| !tracked.closing && !tracked.is_local) else {
             return false;
         };
         tracked.owner = Owner::Learner(link);
@@ -68,7 +68,7 @@ impl Core {
             },
             // Whoever asks: with the session gone already the learner still waits for its answer.
             Some(OpCode::CloseSession) => self.close_session(session, None, cxid, tree),
-            Some(op) => match self.use_session(session, link) {
+            Some(op) => match self.use_session(session, link, (op, &body)) {
                 Ok(()) => {
                     let ids = authinfo.unwrap_or_default();
                     self.prepare(None, session, (cxid, op), &body, &ids, tree);
@@ -80,7 +80,15 @@ impl Core {
     }
 
     /// Whether a session may be used through this link: by its owner alone, or whoever comes first.
-    fn use_session(&mut self, session: SessionId, link: LinkId) -> Result<(), ErrorCode> {
+    fn use_session(
+        &mut self,
+        session: SessionId,
+        link: LinkId,
+        (op, body): (OpCode, &[u8]),
+    ) -> Result<(), ErrorCode> {
+        if self.sessions.get(session).is_none() && self.may_be_local(session, op, body) {
+            return Ok(());
+        }
         let tracked = self.sessions.get_mut(session).filter(|tracked| !tracked.closing);
         let tracked = tracked.ok_or(ErrorCode::SessionExpired)?;
         match tracked.owner {

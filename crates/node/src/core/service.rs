@@ -4,6 +4,7 @@
 //!  Standalone
 //!  Looking --Role(Leading | Following | Observing)--> Entering --tree stands at `from`--> Leading | Learning
 //!     ^-------------------------------------Role(Looking)-----------------------------------------+
+//!  Looking --no leader for long, if wanted--> ReadOnly
 //! ```
 //!
 //! Transactions that were logged and not known committed survive the loss of a leader: the next one
@@ -36,6 +37,8 @@ pub(super) enum Service {
     Leading { epoch: u32 },
     /// They are made by the leader.
     Learning,
+    /// There is no leader, and readers are served all the same.
+    ReadOnly,
 }
 
 impl Core {
@@ -63,6 +66,9 @@ impl Core {
                 self.tell_leader(FromLearner::Touches(touched));
             }
             PeerOutput::Truncate { .. } | PeerOutput::InstallSnapshot { .. } => {
+                if self.is_read_only() {
+                    self.leave();
+                }
                 // Of the old history nothing more is written: it would stand behind the cut.
                 if !mutated(Mutation::WriteBehindCut) {
                     self.next_batch = super::LogBatch::default();
@@ -108,7 +114,7 @@ impl Core {
 
     pub(super) fn serves_clients(&self) -> bool {
         match self.service {
-            Service::Standalone | Service::Learning => true,
+            Service::Standalone | Service::Learning | Service::ReadOnly => true,
             Service::Leading { .. } => self.config.leader_serves,
             _ => false,
         }
@@ -168,6 +174,7 @@ impl Core {
     /// No leader any more: clients go, and what was not committed waits for the next leader.
     fn leave(&mut self) {
         self.service = Service::Looking;
+        self.looking_since = self.now;
         self.tell_fronts(Serving::Nobody);
         self.answers.clear();
         self.stuck.clear();
@@ -191,7 +198,7 @@ impl Core {
     }
 
     /// Every session of the tree gets its full timeout from now: an outage expires nobody.
-    fn track_all(&mut self, tree: &Tree) {
+    pub(super) fn track_all(&mut self, tree: &Tree) {
         self.sessions = Sessions::new(self.config.tick_ms);
         let since = if mutated(Mutation::CountOutage) { Now::default() } else { self.now };
         for (session, timeout_ms) in tree.sessions() {
@@ -199,7 +206,7 @@ impl Core {
         }
     }
 
-    fn tell_fronts(&mut self, serving: Serving) {
+    pub(super) fn tell_fronts(&mut self, serving: Serving) {
         for front in (0..).map(FrontId).take(self.watching.len()) {
             self.immediate.push((front, Mail::Serving(serving)));
         }
@@ -238,7 +245,7 @@ impl Core {
         }));
     }
 
-    fn answer_in_turn(&mut self, origin: super::Origin, answer: Answer) {
+    pub(super) fn answer_in_turn(&mut self, origin: super::Origin, answer: Answer) {
         if self.forwarded.has(origin.session) {
             self.forwarded.push(origin.session, Waiting::Answer(origin, answer));
         } else {

@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub owner: Owner,
     /// A closeSession is under way: nothing of it is taken any more.
     pub closing: bool,
+    /// No other server knows it.
+    pub is_local: bool,
     /// The bucket in which it expires.
     bucket: u64,
     /// The bucket that lists it; at most `bucket`.
@@ -83,7 +85,8 @@ impl Sessions {
     pub fn track(&mut self, session: SessionId, timeout_ms: i32, conn: Option<ConnRef>, now: Now) {
         let bucket = self.bucket_of(now, timeout_ms);
         let owner = if conn.is_some() { Owner::Here } else { Owner::Nobody };
-        let entry = Session { timeout_ms, conn, owner, closing: false, bucket, listed: bucket };
+        let (closing, is_local) = (false, false);
+        let entry = Session { timeout_ms, conn, owner, closing, is_local, bucket, listed: bucket };
         if let Some(old) = self.by_id.insert(session, entry) {
             self.unlist(session, old.listed);
         }

@@ -77,7 +77,7 @@ impl Front {
     /// Who has a session here, asks for one, or has asked for its end, has to look for another server.
     fn set_serving(&mut self, serving: Serving, out: &mut Outputs) {
         self.serving = serving;
-        if serving == Serving::Everybody {
+        if serving != Serving::Nobody {
             return;
         }
         for connection in self.connections.iter_mut().flatten() {
@@ -181,7 +181,7 @@ impl Front {
         connection.session = session;
         if connection.stage == Stage::Connecting {
             connection.stage = Stage::Open;
-            response.read_only = connection.read_only.map(|_| false);
+            response.read_only = connection.read_only.map(|_| self.serving == Serving::Readers);
             put_connect_response(&response, connection.output_mut());
             connection.sent_count += 1;
             self.stats.sent += 1;

@@ -148,7 +148,7 @@ async fn fields(state: &State, name: &str, caller: &Caller) -> Fields {
         "initial_configuration" => {
             Ok(one("initial_configuration", Json::text(&state.settings.text)))
         }
-        "is_read_only" => Ok(one("read_only", Json::Bool(false))),
+        "is_read_only" => Ok(one("read_only", Json::Bool(state.shared.mode() == Mode::ReadOnly))),
         "last_snapshot" => Ok(snapshot::last(state)),
         "leader" => leader(state),
         "monitor" => metrics::monitor(state).await,
@@ -176,7 +176,7 @@ async fn fields(state: &State, name: &str, caller: &Caller) -> Fields {
 fn zab_state(state: &State) -> Vec<(String, Json)> {
     let (votes, text) = match state.shared.mode() {
         Mode::Standalone => (false, ""),
-        Mode::Looking => (true, "election"),
+        Mode::Looking | Mode::ReadOnly => (true, "election"),
         Mode::Observer => (false, "broadcast"),
         Mode::Leader | Mode::Follower => (true, "broadcast"),
     };

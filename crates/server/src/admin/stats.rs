@@ -13,6 +13,7 @@ use super::facts::Facts;
 use super::json::Json;
 use crate::clock;
 use crate::commands::Want;
+use crate::ensemble::Mode;
 
 /// `server_stats`, or with the connections `stats`.
 pub async fn server_stats(state: &State, with_clients: bool) -> Fields {
@@ -20,7 +21,7 @@ pub async fn server_stats(state: &State, with_clients: bool) -> Fields {
     let facts = state.gather(Some(want)).await?;
     let mut fields = fields_of([
         ("version", Json::text(crate::version())),
-        ("read_only", Json::Bool(false)),
+        ("read_only", Json::Bool(state.shared.mode() == Mode::ReadOnly)),
         ("server_stats", counters(state, &facts)),
         ("client_response", responses(&facts)),
         ("node_count", Json::int(facts.node_count)),

@@ -104,6 +104,9 @@ fn node(
     Ok(NodeConfig {
         ensemble: is_ensemble,
         leader_serves: ensemble.leader_serves,
+        local_sessions: is_ensemble && ensemble.local_sessions,
+        local_sessions_upgrade: ensemble.local_sessions_upgrade,
+        read_only_mode: is_ensemble && settings.property_switch("readonlymode.enabled", false),
         tick_ms,
         session_timeout_ms_min: min,
         session_timeout_ms_max: max,

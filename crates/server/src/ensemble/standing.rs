@@ -16,6 +16,8 @@ pub enum Mode {
     Standalone,
     /// Of an ensemble, without a leader: it serves nobody.
     Looking,
+    /// The same, but it serves readers.
+    ReadOnly,
     /// It leads.
     Leader,
     /// It votes.
@@ -30,6 +32,7 @@ impl Mode {
         match self {
             Mode::Standalone => "standalone",
             Mode::Looking => "looking",
+            Mode::ReadOnly => "read-only",
             Mode::Leader => "leader",
             Mode::Follower => "follower",
             Mode::Observer => "observer",
@@ -92,6 +95,7 @@ impl Standing {
     /// The peer has this role now.
     pub fn set_role(&mut self, role: Role, my_id: ServerId, now: Now) {
         let (mode, leader) = match role {
+            Role::Looking if self.mode == Mode::ReadOnly => (Mode::ReadOnly, None),
             Role::Looking => (Mode::Looking, None),
             Role::Leading { .. } => (Mode::Leader, Some(my_id)),
             Role::Following { leader, .. } => (Mode::Follower, Some(leader)),
@@ -106,6 +110,15 @@ impl Standing {
         self.leads_since = (mode == Mode::Leader).then_some(now);
         self.proposal_bytes = Histogram::default();
         self.last_proposal_bytes = 0;
+    }
+
+    /// Without a leader: whether readers are served.
+    pub fn set_read_only(&mut self, is_read_only: bool) {
+        match (self.mode, is_read_only) {
+            (Mode::Looking, true) => self.mode = Mode::ReadOnly,
+            (Mode::ReadOnly, false) => self.mode = Mode::Looking,
+            _ => {}
+        }
     }
 
     /// Notes what an output says about all this.

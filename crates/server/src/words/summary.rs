@@ -9,18 +9,28 @@ use super::connections::brief;
 
 /// `srvr`.
 pub fn server(report: &FrontReport, shared: &Shared) -> String {
-    format!("Zookeeper version: {}\n{}", crate::version(), numbers(report, &State::of(shared)))
+    let state = State::of(shared);
+    format!("{}{}", heading(&state), numbers(report, &state))
 }
 
 /// `stat`: the same with the clients.
 pub fn status(report: &FrontReport, shared: &Shared) -> String {
-    let mut text = format!("Zookeeper version: {}\nClients:\n", crate::version());
+    let state = State::of(shared);
+    let mut text = format!("{}Clients:\n", heading(&state));
     for client in &report.clients {
         writeln!(text, "{})", brief(client)).expect("a string takes everything");
     }
     text.push('\n');
-    text.push_str(&numbers(report, &State::of(shared)));
+    text.push_str(&numbers(report, &state));
     text
+}
+
+fn heading(state: &State) -> String {
+    let read_only = match state.standing.mode {
+        Mode::ReadOnly => "READ-ONLY mode; serving only read-only clients\n",
+        _ => "",
+    };
+    format!("Zookeeper version: {}\n{read_only}", crate::version())
 }
 
 /// What is told of the tree.

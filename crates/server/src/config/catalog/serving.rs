@@ -27,8 +27,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "maxCnxns" Property A "0" Works "as Apache; the limit of open files (`ulimit -n`) is one as well";
     "minSessionTimeout" File A "2 ticks" Works "as Apache; -1 is the default";
     "maxSessionTimeout" File A "20 ticks" Works "as Apache; -1 is the default";
-    "localSessionsEnabled" File B "false" Nothing "all sessions are global yet: a session costs one write, and moves anywhere";
-    "localSessionsUpgradingEnabled" File B "false" Nothing "all sessions are global";
+    "localSessionsEnabled" File B "false" Works "a local session ends when its server changes its role";
+    "localSessionsUpgradingEnabled" File B "false" Works "else an ephemeral of a local session is refused with -120";
     "jute.maxbuffer" Bare A "1048575" Works "longest request in bytes; a longer one closes its connection. Here also in the file";
     "jute.maxbuffer.extrasize" Property A "jute.maxbuffer" Works "allowance for records of the log";
     "globalOutstandingLimit" Property A "1000" Works "writes taken and not answered, of the whole server: above it, connections that have one in flight are not read";
@@ -62,7 +62,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "znode.container.checkIntervalMs" Bare B "60000" Works "as Apache; here also in the file";
     "znode.container.maxPerMinute" Bare B "10000" Works "as Apache; here also in the file";
     "znode.container.maxNeverUsedIntervalMs" Bare B "0" Works "as Apache; here also in the file";
-    "readonlymode.enabled" Bare A "false" Works "whitelists `isro`; a server that serves alone is never read-only. Here also in the file";
+    "readonlymode.enabled" Bare A "false" Works "begins after two seconds, or `tickTime`, without a leader; also whitelists `isro`. Here also in the file";
 };
 
 pub(super) const STORAGE: &[Key] = keys! {

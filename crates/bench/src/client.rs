@@ -31,24 +31,33 @@ pub fn resolve(server: &str) -> Result<SocketAddr, BenchError> {
     addresses.next().ok_or_else(|| BenchError::Address { server: server.to_owned() })
 }
 
+/// The addresses of `host:port,host:port`.
+///
+/// # Errors
+/// [`BenchError::Address`].
+pub fn resolve_all(servers: &str) -> Result<Vec<SocketAddr>, BenchError> {
+    servers.split(',').map(|server| resolve(server.trim())).collect()
+}
+
 /// The ACL that allows everything to everybody.
 pub fn open_acl() -> Option<Vec<AclEntry<'static>>> {
     Some(vec![AclEntry { perms: 31, scheme: Some("world".into()), id: Some("anyone".into()) }])
 }
 
-/// Opens connections with new sessions, many handshakes at a time.
+/// Opens connections with new sessions, many handshakes at a time, at one server after the other.
 ///
 /// # Errors
 /// What the first of them fails with.
 pub fn connect_all(
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     count: usize,
     timeout_ms: i32,
 ) -> Result<Vec<TcpStream>, BenchError> {
     let mut streams = Vec::with_capacity(count);
     while streams.len() < count {
         let begun = streams.len();
-        for _ in 0..HANDSHAKES.min(count - begun) {
+        for place in begun..count.min(begun + HANDSHAKES) {
+            let address = addresses[place % addresses.len()];
             streams.push(begin_handshake(address, timeout_ms, PATIENCE)?);
         }
         for stream in &mut streams[begun..] {
@@ -128,8 +137,16 @@ impl Client {
     /// # Errors
     /// As [`connect_all`].
     pub fn connect(address: SocketAddr) -> Result<Client, BenchError> {
-        let mut streams = connect_all(address, 1, 30_000)?;
-        let stream = streams.pop().expect("one was asked for");
+        Client::connect_within(address, PATIENCE)
+    }
+
+    /// The same; nothing takes longer than this without being an error.
+    ///
+    /// # Errors
+    /// As [`connect_all`].
+    pub fn connect_within(address: SocketAddr, patience: Duration) -> Result<Client, BenchError> {
+        let mut stream = begin_handshake(address, 30_000, patience)?;
+        end_handshake(&mut stream)?;
         Ok(Client { stream, xid: 0 })
     }
 

@@ -37,7 +37,7 @@ pub enum Workload {
 pub struct Options {
     /// What is asked of the server.
     pub workload: Workload,
-    /// The server.
+    /// The server; of several, separated by commas, each has its share of the connections.
     #[arg(short, long, default_value = "127.0.0.1:2181")]
     pub server: String,
     /// Connections, each with a session of its own.

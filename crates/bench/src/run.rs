@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, connect_all, resolve};
+use crate::client::{Client, connect_all, resolve_all};
 use crate::connection::Connection;
 use crate::error::BenchError;
 use crate::options::{Options, Workload};
@@ -23,21 +23,21 @@ type WorkerResult = Result<(Recorder, Vec<Connection>), BenchError>;
 /// Whatever keeps it from being one. Replies with error codes are counted in the report instead.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
     options.check()?;
-    let address = resolve(&options.server)?;
+    let addresses = resolve_all(&options.server)?;
     let fresh = format!("{}/r{:08x}", options.prefix(), std::process::id());
-    prepare(options, address, &fresh)?;
-    let report = measure(options, address, &fresh)?;
+    prepare(options, &addresses, &fresh)?;
+    let report = measure(options, &addresses, &fresh)?;
     if options.clean {
-        Client::connect(address)?.delete_all(&options.root)?;
+        Client::connect(addresses[0])?.delete_all(&options.root)?;
     }
     Ok(report)
 }
 
-fn prepare(options: &Options, address: SocketAddr, fresh: &str) -> Result<(), BenchError> {
+fn prepare(options: &Options, addresses: &[SocketAddr], fresh: &str) -> Result<(), BenchError> {
     if options.workload == Workload::Idle {
         return Ok(());
     }
-    let mut client = Client::connect(address)?;
+    let mut client = Client::connect(addresses[0])?;
     let prefix = options.prefix();
     // The root may lie below others that are not there.
     let parts = prefix.match_indices('/').skip(1).map(|(at, _)| prefix[..at].to_owned());
@@ -61,15 +61,15 @@ fn prepare(options: &Options, address: SocketAddr, fresh: &str) -> Result<(), Be
             let children = (0..options.children).map(|child| format!("{list}/c{child:09}"));
             client.ensure([list.clone()].into_iter().chain(children), &[])
         }
-        Workload::Delete => fill(options, address, total),
-        Workload::Watches if options.shared => fill(options, address, total),
-        Workload::Watches => fill(options, address, total * options.connections as u64),
+        Workload::Delete => fill(options, addresses, total),
+        Workload::Watches if options.shared => fill(options, addresses, total),
+        Workload::Watches => fill(options, addresses, total * options.connections as u64),
         Workload::Create | Workload::Fill | Workload::Idle => Ok(()),
     }
 }
 
 /// Makes a filled tree; nodes that are there already stay.
-fn fill(options: &Options, address: SocketAddr, count: u64) -> Result<(), BenchError> {
+fn fill(options: &Options, addresses: &[SocketAddr], count: u64) -> Result<(), BenchError> {
     let connections = options.connections.min(50).min(count.div_ceil(FAN_OUT).max(1) as usize);
     let fill = Options {
         workload: Workload::Fill,
@@ -81,14 +81,14 @@ fn fill(options: &Options, address: SocketAddr, count: u64) -> Result<(), BenchE
         pid: None,
         ..options.clone()
     };
-    measure(&fill, address, "").map(|_| ())
+    measure(&fill, addresses, "").map(|_| ())
 }
 
-fn measure(options: &Options, address: SocketAddr, fresh: &str) -> Result<Report, BenchError> {
+fn measure(options: &Options, addresses: &[SocketAddr], fresh: &str) -> Result<Report, BenchError> {
     let look =
         || Ok::<_, BenchError>((options.pid.map(usage).transpose()?, usage(std::process::id())?));
     let unconnected = look()?;
-    let streams = connect_all(address, options.connections, options.session_timeout)?;
+    let streams = connect_all(addresses, options.connections, options.session_timeout)?;
     let window = window(options);
     let connected = look()?;
     let origin = Instant::now();

@@ -14,6 +14,7 @@ mod frames;
 mod frozen_disk;
 mod full_disk;
 mod limits;
+mod peers;
 mod refusals;
 mod scripts;
 mod sessions;

@@ -8,7 +8,7 @@ use oxikeeper_bench::{BenchError, Options, Workload};
 
 use crate::figures::{Figures, ROWS};
 use crate::server::{Place, Server, Side};
-use crate::{filled, load, scrape, sessions};
+use crate::{ensemble, filled, load, scrape, sessions};
 
 /// Options of the comparison.
 #[derive(Args)]
@@ -121,6 +121,7 @@ impl Comparison {
         load::round(self)?;
         sessions::round(self)?;
         scrape::round(self)?;
+        ensemble::round(self)?;
         filled::round(self)
     }
 

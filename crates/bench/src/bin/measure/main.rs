@@ -2,6 +2,7 @@
 
 mod compare;
 mod disk;
+mod ensemble;
 mod figures;
 mod filled;
 mod gates;

@@ -76,6 +76,8 @@ pub struct Server {
     child: Child,
     address: SocketAddr,
     dir: PathBuf,
+    heap: String,
+    began: Instant,
     /// From the start of the process until it had made a session.
     pub start: Duration,
 }
@@ -91,6 +93,22 @@ impl Server {
         name: &str,
         settings: &str,
     ) -> Result<Server, BenchError> {
+        let mut server = Server::launch(place, side, name, settings, "3g")?;
+        server.wait(side)?;
+        Ok(server)
+    }
+
+    /// Starts the process and does not wait for it. A Java heap may have this size.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn launch(
+        place: &Place,
+        side: Side,
+        name: &str,
+        settings: &str,
+        heap: &str,
+    ) -> Result<Server, BenchError> {
         let failed = BenchError::system("cannot start a server");
         let dir = place.dir.join(side.name()).join(name);
         fs::create_dir_all(&dir).map_err(&failed)?;
@@ -103,31 +121,45 @@ impl Server {
             address.port(),
         );
         fs::write(&config, text).map_err(&failed)?;
-        let log = fs::File::create(dir.join("log")).map_err(&failed)?;
-        let mut command = match side {
-            Side::Apache => Command::new(&place.apache),
-            Side::Ours => place.ours(),
-        };
-        match side {
-            Side::Apache => command.arg(&config).env("APACHE_HEAP", "3g").env("APACHE_GC", "G1"),
-            Side::Ours => command.arg("serve").arg(&config),
-        };
-        let output = log.try_clone().map_err(&failed)?;
-        command.stdin(Stdio::null()).stdout(output).stderr(log);
         let began = Instant::now();
-        let child = command.spawn().map_err(&failed)?;
-        note_process(place, child.id()).map_err(&failed)?;
-        let mut server = Server { child, address, dir, start: Duration::ZERO };
-        while !server.serves() {
-            let ended = server.child.try_wait().map_err(&failed)?;
-            if ended.is_some() || began.elapsed() > START_PATIENCE {
-                let log = fs::read_to_string(server.dir.join("log")).unwrap_or_default();
+        let child = spawn(place, side, &dir, heap).map_err(&failed)?;
+        let heap = heap.to_owned();
+        Ok(Server { child, address, dir, heap, began, start: Duration::ZERO })
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn wait(&mut self, side: Side) -> Result<(), BenchError> {
+        let failed = BenchError::system("cannot start a server");
+        while !self.serves() {
+            let ended = self.child.try_wait().map_err(&failed)?;
+            if ended.is_some() || self.began.elapsed() > START_PATIENCE {
+                let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
                 return Err(failed(io::Error::other(format!("{}: {log}", side.name()))));
             }
             thread::sleep(ATTEMPT);
         }
-        server.start = began.elapsed();
-        Ok(server)
+        self.start = self.began.elapsed();
+        Ok(())
+    }
+
+    /// Kills it with -9.
+    pub fn kill(&mut self) {
+        // It may have ended by itself; both ways it is reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on its data, after a [`kill`](Self::kill), and does not wait for it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn restart(&mut self, place: &Place, side: Side) -> io::Result<()> {
+        self.began = Instant::now();
+        self.child = spawn(place, side, &self.dir, &self.heap)?;
+        Ok(())
     }
 
     /// It says that it serves, and it makes a session: a handshake is a write. An attempt that comes
@@ -182,10 +214,25 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself; both ways it is reaped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+fn spawn(place: &Place, side: Side, dir: &Path, heap: &str) -> io::Result<Child> {
+    let config = dir.join("zoo.cfg");
+    let log = fs::File::create(dir.join("log"))?;
+    let mut command = match side {
+        Side::Apache => Command::new(&place.apache),
+        Side::Ours => place.ours(),
+    };
+    match side {
+        Side::Apache => command.arg(&config).env("APACHE_HEAP", heap).env("APACHE_GC", "G1"),
+        Side::Ours => command.arg("serve").arg(&config),
+    };
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let child = command.spawn()?;
+    note_process(place, child.id())?;
+    Ok(child)
 }
 
 /// Names and sizes of the snapshots in a directory, unfinished ones included.

@@ -122,7 +122,26 @@ impl Home {
         }
     }
 
+    /// Starts the server as configured and does not wait for anything: it may lack a leader.
+    pub fn start_looking(self) -> Server {
+        let config = self.write_config();
+        let process = self.spawn(&["serve".to_owned(), config.display().to_string()]);
+        Server { home: self, process }
+    }
+
     fn launch(&self, arguments: &[String]) -> Result<Process, ExitStatus> {
+        let mut process = self.spawn(arguments);
+        wait_for("the server to serve", || {
+            let serves = || word(self.address(), "srvr").is_some_and(|text| text.contains("Mode:"));
+            match process.ended() {
+                Some(status) => Some(Err(status)),
+                None => serves().then_some(Ok(())),
+            }
+        })?;
+        Ok(process)
+    }
+
+    fn spawn(&self, arguments: &[String]) -> Process {
         let log = if self.log_is_lost {
             let (_, writer) = std::io::pipe().expect("a pipe");
             Stdio::from(writer)
@@ -138,15 +157,7 @@ impl Home {
         };
         command.args(arguments).current_dir(self.dir.path());
         let child = clean(&mut command).stdout(Stdio::null()).stderr(log).spawn();
-        let mut process = Process(child.expect("the binary runs"));
-        wait_for("the server to serve", || {
-            let serves = || word(self.address(), "srvr").is_some_and(|text| text.contains("Mode:"));
-            match process.ended() {
-                Some(status) => Some(Err(status)),
-                None => serves().then_some(Ok(())),
-            }
-        })?;
-        Ok(process)
+        Process(child.expect("the binary runs"))
     }
 
     /// Runs the server as configured, which is expected to end by itself.

@@ -1,0 +1,195 @@
+//! Three servers as processes, and what comes to the ports that they have for one another.
+
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::support::client::Client;
+use super::support::process::{Home, Server, word};
+use super::support::{wait_for, wait_until};
+
+/// Quorum and election port of each server.
+type Ports = [[u16; 2]; 3];
+
+fn ports() -> Ports {
+    // All are held until all are known, so that no two are the same.
+    let held: Vec<TcpListener> =
+        (0..6).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
+    let port = |at: usize| held[at].local_addr().expect("it is bound").port();
+    [0, 1, 2].map(|server| [port(2 * server), port(2 * server + 1)])
+}
+
+fn home(id: usize, ports: &Ports, settings: &str) -> Home {
+    let mut text = format!("initLimit=25\nsyncLimit=15\n{settings}");
+    for (server, [quorum, election]) in (1..).zip(ports) {
+        text += &format!("\nserver.{server}=127.0.0.1:{quorum}:{election}");
+    }
+    let home = Home::new(&text);
+    fs::create_dir_all(home.data_dir()).expect("a new directory");
+    fs::write(home.data_dir().join("myid"), format!("{id}\n")).expect("a new file");
+    home
+}
+
+fn start_all(homes: Vec<Home>) -> Vec<Server> {
+    thread::scope(|scope| {
+        let starting: Vec<_> =
+            homes.into_iter().map(|home| scope.spawn(move || home.start())).collect();
+        starting.into_iter().map(|thread| thread.join().expect("it starts")).collect()
+    })
+}
+
+fn trio(ports: &Ports) -> Vec<Server> {
+    start_all((1..=3).map(|id| home(id, ports, "")).collect())
+}
+
+/// A session, as soon as the server grants one: it may have come in step this very moment.
+fn session(server: &Server) -> Client {
+    wait_for("a session", || {
+        let mut client = Client::open(server.address()).ok()?;
+        client.handshake(10_000).ok().map(|()| client)
+    })
+}
+
+fn mode(server: &Server) -> String {
+    let text = word(server.address(), "srvr").unwrap_or_default();
+    let mode = text.lines().find_map(|line| line.strip_prefix("Mode: "));
+    mode.unwrap_or_default().to_owned()
+}
+
+fn epoch(server: &Server) -> String {
+    let file = server.home.data_dir().join("version-2/currentEpoch");
+    fs::read_to_string(file).expect("an epoch")
+}
+
+#[test]
+fn nonsense_at_the_ports_of_the_peers_disturbs_nobody() {
+    let ports = ports();
+    let mut servers = trio(&ports);
+    let epochs: Vec<String> = servers.iter().map(epoch).collect();
+    let mut client = session(&servers[0]);
+    client.create("/a", b"", 0).expect("a node");
+    let protocol = (-65_536i64).to_be_bytes();
+    let initial =
+        |id: i64| [&protocol[..], &id.to_be_bytes(), &9i32.to_be_bytes(), b"127.0.0.1"].concat();
+    let nonsense: Vec<Vec<u8>> = vec![
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        vec![0xff; 4096],
+        i32::MAX.to_be_bytes().repeat(3),
+        vec![0; 3],
+        // A server that nobody knows, and one that is known, but says nonsense.
+        [initial(77), b":3888".to_vec(), vec![0, 0, 0, 4, 9, 9, 9, 9]].concat(),
+        [initial(2), vec![0x7f; 64]].concat(),
+        // FOLLOWERINFO of a server that nobody knows; the rest of the packet never comes.
+        [&11i32.to_be_bytes()[..], &0i64.to_be_bytes(), &20i32.to_be_bytes(), &9i64.to_be_bytes()]
+            .concat(),
+    ];
+    let mut held = Vec::new();
+    for round in 0..3u8 {
+        for port in ports.as_flattened() {
+            for bytes in &nonsense {
+                // Who does not lead does not listen for learners.
+                let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)) else {
+                    continue;
+                };
+                // It may be closed before all is said.
+                let _ = stream.write_all(bytes);
+                held.push(stream);
+            }
+        }
+        client.set("/a", &[round]).expect("writes go on");
+    }
+    // Longer than a peer has to say who it is.
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        client.set("/a", b"x").expect("writes go on");
+    }
+    assert!(servers.iter_mut().all(Server::is_running));
+    assert_eq!(servers.iter().map(epoch).collect::<Vec<_>>(), epochs, "nobody lost its leader");
+}
+
+/// A second server 3, elsewhere and empty: whatever the others hear of it, what was acknowledged stays.
+#[test]
+fn a_second_server_with_one_id_costs_nothing() {
+    let ports = ports();
+    let mut servers = trio(&ports);
+    let mut client = session(&servers[0]);
+    client.create("/a", b"before", 0).expect("a node");
+    let mut others = self::ports();
+    (others[0], others[1]) = (ports[0], ports[1]);
+    let impostor = home(3, &others, "").start_looking();
+    let until = Instant::now() + Duration::from_secs(5);
+    let mut count = 0u32;
+    while Instant::now() < until {
+        count += 1;
+        client.set("/a", &count.to_be_bytes()).expect("writes go on");
+        assert_ne!(mode(&impostor), "leader");
+    }
+    drop(impostor);
+    drop(client);
+    // The ensemble as it was, after all of it was started again.
+    let homes: Vec<Home> = servers.drain(..).map(Server::kill).collect();
+    let servers = start_all(homes);
+    for server in &servers {
+        let mut client = session(server);
+        assert_eq!(client.get("/a"), Ok(count.to_be_bytes().to_vec()));
+    }
+}
+
+/// `db.autocreate=false`: two of three servers that have lost their disks elect nobody, however often
+/// they are started, until an operator says that one may begin empty.
+#[test]
+fn emptied_voters_have_no_say() {
+    let ports = ports();
+    let settings = "db.autocreate=false";
+    let homes: Vec<Home> = (1..=3).map(|id| home(id, &ports, settings)).collect();
+    for home in &homes {
+        fs::write(home.data_dir().join("initialize"), "").expect("a mark");
+    }
+    let servers = start_all(homes);
+    assert!(
+        !servers[0].home.data_dir().join("initialize").exists(),
+        "the mark holds for one start"
+    );
+    let mut client = session(&servers[0]);
+    client.create("/a", b"kept", 0).expect("a node");
+    drop(client);
+    let mut homes: Vec<Home> = servers.into_iter().map(Server::kill).collect();
+    for home in &homes[..2] {
+        fs::remove_dir_all(home.data_dir().join("version-2")).expect("its data");
+    }
+    let sound = homes.pop().expect("the third");
+    for _ in 0..2 {
+        let emptied: Vec<Server> = homes.drain(..).map(Home::start_looking).collect();
+        wait_until("both to say that they have no vote", || {
+            emptied.iter().all(|server| server.log().contains("no vote"))
+        });
+        thread::sleep(Duration::from_secs(3));
+        for server in &emptied {
+            assert_eq!(mode(server), "", "{}", server.log());
+        }
+        homes = emptied.into_iter().map(Server::kill).collect();
+    }
+    fs::write(homes[0].data_dir().join("initialize"), "").expect("a mark");
+    homes.push(sound);
+    let servers = start_all(homes);
+    for server in &servers {
+        let mut client = session(server);
+        assert_eq!(client.get("/a"), Ok(b"kept".to_vec()));
+    }
+}
+
+#[test]
+fn epochs_that_contradict_each_other_end_the_start_with_a_way_out() {
+    let home = home(1, &ports(), "");
+    let files = home.data_dir().join("version-2");
+    fs::create_dir_all(&files).expect("a directory");
+    fs::write(files.join("acceptedEpoch"), "3").expect("a file");
+    fs::write(files.join("currentEpoch"), "5").expect("a file");
+    let ended = home.run_to_end();
+    assert_ne!(ended.code, Some(0));
+    for part in ["acceptedEpoch", "currentEpoch", "3", "5"] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+}

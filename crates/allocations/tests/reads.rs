@@ -78,7 +78,7 @@ fn readers(address: SocketAddr, connections: usize, depth: usize) -> Vec<Reader>
     }
     // Length, header, data with its length, stat.
     let reply_bytes = 4 + 16 + 4 + 100 + 68;
-    let streams = connect_all(address, connections, 30_000).expect("it makes sessions");
+    let streams = connect_all(&[address], connections, 30_000).expect("it makes sessions");
     let reader =
         |stream| Reader { stream, frames: frames.clone(), replies: vec![0; depth * reply_bytes] };
     streams.into_iter().map(reader).collect()

@@ -1,7 +1,9 @@
 //! Tests against the real thing: servers as processes, requests as bytes.
 //!
-//! Nothing here uses our server's internals: only the records of `oxikeeper-proto`.
+//! Nothing here uses our server's internals: only the records of `oxikeeper-proto`, and for the judgement
+//! of chaos the simulator's clients and checker, and readers of files.
 
+pub mod chaos;
 pub mod client;
 pub mod crash;
 pub mod differential;

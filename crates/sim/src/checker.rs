@@ -57,6 +57,8 @@ pub struct Checker<'h> {
     acted_on: BTreeMap<SessionId, usize>,
     violations: Vec<String>,
     seen: Seen,
+    /// Where the clients are, as servers see it.
+    remote: String,
 }
 
 /// What a judge has had to do.
@@ -93,6 +95,16 @@ impl<'h> Checker<'h> {
             acted_on: BTreeMap::new(),
             violations: Vec::new(),
             seen: Seen::default(),
+            remote: "127.0.0.1".to_owned(),
+        }
+    }
+
+    /// For real servers: where clients come from, and what stands in `/zookeeper/config`.
+    pub fn set_surroundings(&mut self, remote: &str, config: Vec<u8>) {
+        remote.clone_into(&mut self.remote);
+        if let Some(node) = self.model.nodes.get_mut("/zookeeper/config") {
+            node.data = Some(config);
+            node.version = -1;
         }
     }
 
@@ -130,7 +142,7 @@ impl<'h> Checker<'h> {
         };
         for (stream, cursor) in self.history.streams.iter().zip(&mut self.cursors) {
             if cursor.next < stream.frames.len() {
-                let ids = identities(cursor.authed);
+                let ids = identities(&self.remote, cursor.authed);
                 for change in &changes {
                     cursor.watches.trigger(change, zxid, &ids, &mut cursor.expected);
                 }
@@ -183,7 +195,7 @@ impl<'h> Checker<'h> {
             self.wrong(format!("at {zxid}: operation {} became a transaction", sent.op));
             return None;
         };
-        let ids = identities(sent.authed);
+        let ids = identities(&self.remote, sent.authed);
         let asker = Asker { session, ids: &ids };
         match self.model.prepare(op, &sent.body, asker, header) {
             Some(expected) if same(&expected, txn) => {}
@@ -372,7 +384,7 @@ impl<'h> Checker<'h> {
             },
             _ => {
                 let session = self.sessions[index].unwrap_or_default();
-                let ids = identities(cursor.authed);
+                let ids = identities(&self.remote, cursor.authed);
                 let asker = Asker { session, ids: &ids };
                 match self.model.read(op, &sent.body, asker) {
                     Some(answer) => {

@@ -298,9 +298,9 @@ pub fn permits(acl: &[Acl], wanted: i32, ids: &[Id]) -> bool {
         })
 }
 
-/// The identities of a connection in the simulation.
-pub fn identities(authed: bool) -> Vec<Id> {
-    let mut ids = vec![Id::new("ip", "127.0.0.1")];
+/// The identities of a connection from this address.
+pub fn identities(remote: &str, authed: bool) -> Vec<Id> {
+    let mut ids = vec![Id::new("ip", remote)];
     if authed {
         ids.push(Id::new("digest", DIGEST_ID));
     }

@@ -1,7 +1,7 @@
 //! One run: a server, its clients, and everything that goes wrong between them, in one thread and
 //! no time.
 
-pub(crate) mod restart;
+pub mod restart;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -125,7 +125,10 @@ impl World {
 }
 
 /// Compares the tree with the model, node by node.
-pub(crate) fn same_state(model: &Model, tree: &Tree) -> Result<(), String> {
+///
+/// # Errors
+/// The first difference.
+pub fn same_state(model: &Model, tree: &Tree) -> Result<(), String> {
     for (path, expected) in &model.nodes {
         let node = tree.node(path).ok_or_else(|| format!("{path} is missing"))?;
         let found = (node.data(), node.stat(), &**node.acl());

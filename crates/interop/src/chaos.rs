@@ -1,0 +1,357 @@
+//! An ensemble of ours as real processes, on machines of their own as far as one kernel goes, under
+//! everything that goes wrong, judged by the simulator's checker.
+//!
+//! One round is one ensemble from nothing: clients of the simulator work on it while faults happen; then
+//! all is put right, every client gets its answers, the servers end, and what they have on disk is the
+//! committed history against which every reply and every event is held.
+
+pub mod machines;
+pub mod people;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oxikeeper_proto::Zxid;
+use oxikeeper_sim::checker::Checker;
+use oxikeeper_sim::client::Phase;
+use oxikeeper_sim::rng::Rng;
+use oxikeeper_sim::world::restart::same_state;
+use oxikeeper_storage::{Dirs, RealDisk, RecoverOptions, recent_transactions, recover};
+use oxikeeper_tree::{Restore, Tree, TreeOptions};
+
+use self::machines::{Machines, OUTSIDE};
+use self::people::People;
+use crate::client::RawClient;
+
+const SETTINGS: &str = "tickTime=250\ninitLimit=40\nsyncLimit=12\nminSessionTimeout=1000\n\
+    maxSessionTimeout=10000\nmaxClientCnxns=0\npreAllocSize=256\nautopurge.purgeInterval=0\n\
+    extendedTypesEnabled=true\nznode.container.checkIntervalMs=700\n\
+    znode.container.maxPerMinute=100000";
+/// A round that does not come to its end by then has failed.
+const SETTLE: Duration = Duration::from_secs(90);
+/// Longest transaction that readers accept.
+const PAYLOAD_BYTES_MAX: usize = 2 << 20;
+
+/// A class of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// `kill -9` of any server.
+    Kill,
+    /// The same of the leader.
+    KillLeader,
+    /// The leader is asked to end.
+    EndLeader,
+    /// A server stands still.
+    Pause,
+    /// A server is cut off from the others, which clients are not.
+    Isolate,
+    /// Nothing of one server reaches another.
+    OneWay,
+    /// A disk is full.
+    FullDisk,
+    /// A server loses its disk, while all others are well.
+    Wipe,
+}
+
+impl Fault {
+    const ALL: [Fault; 8] = [
+        Fault::Kill,
+        Fault::KillLeader,
+        Fault::EndLeader,
+        Fault::Pause,
+        Fault::Isolate,
+        Fault::OneWay,
+        Fault::FullDisk,
+        Fault::Wipe,
+    ];
+}
+
+/// What the rounds came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rounds.
+    pub rounds: usize,
+    /// Requests sent.
+    pub requests: u64,
+    /// Replies received.
+    pub replies: u64,
+    /// Transactions committed.
+    pub committed: usize,
+    /// Replies and events held against the committed history.
+    pub compared: u64,
+    /// Epochs begun.
+    pub epochs: u64,
+    /// Faults by class.
+    pub faults: BTreeMap<Fault, u32>,
+    /// What must not be.
+    pub violations: Vec<String>,
+}
+
+/// Something that is put right at its time.
+enum Repair {
+    Start(usize),
+    Continue(usize),
+    Heal,
+    Room(usize),
+}
+
+struct Round<'o> {
+    machines: Machines,
+    people: People,
+    rng: Rng,
+    repairs: Vec<(Instant, Repair)>,
+    outcome: &'o mut Outcome,
+}
+
+/// One round of `busy` with so many servers.
+///
+/// # Errors
+/// If there can be no round.
+pub fn round(
+    dir: &Path,
+    servers: usize,
+    busy: Duration,
+    seed: u64,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    let mut rng = Rng::new(seed);
+    let machines = Machines::new(dir, servers, SETTINGS)?;
+    let people = People::new(8, Rng::new(rng.draw()));
+    let mut round = Round { machines, people, rng, repairs: Vec::new(), outcome };
+    for index in 0..servers {
+        round.machines.start(index)?;
+    }
+    round.live(busy)?;
+    let verdict = round.settle().and_then(|()| round.judge());
+    if let Err(text) = verdict {
+        let logs: Vec<String> = (0..servers)
+            .map(|index| {
+                let log = round.machines.log(index);
+                let tail: Vec<&str> = log.lines().rev().take(15).collect();
+                format!("server {}: {}", index + 1, tail.join("\n  "))
+            })
+            .collect();
+        round.outcome.violations.push(format!("seed {seed}: {text}\n{}", logs.join("\n")));
+    }
+    round.outcome.rounds += 1;
+    Ok(())
+}
+
+impl Round<'_> {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        (0..self.machines.len()).map(|index| self.machines.address(index)).collect()
+    }
+
+    /// Clients work and faults happen.
+    fn live(&mut self, busy: Duration) -> Result<(), String> {
+        let addresses = self.addresses();
+        let end = Instant::now() + busy;
+        let mut next_fault = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            self.people.act(Phase::Busy, &addresses);
+            self.repair(Instant::now())?;
+            if Instant::now() >= next_fault {
+                self.fault()?;
+                let gap = self.rng.between(200, 3000);
+                next_fault = Instant::now() + Duration::from_millis(gap);
+            }
+            thread::sleep(Duration::from_micros(300));
+        }
+        Ok(())
+    }
+
+    /// Everything is put right; everybody has to get his answers.
+    fn settle(&mut self) -> Result<(), String> {
+        let far = Instant::now() + Duration::from_secs(3600);
+        self.repair(far)?;
+        let addresses = self.addresses();
+        let deadline = Instant::now() + SETTLE;
+        while !self.people.are_settled() || !self.machines.is_whole() {
+            // A server may have ended itself, as it must when its disk fails it.
+            for index in 0..self.machines.len() {
+                if !self.machines.runs(index) {
+                    self.machines.start(index)?;
+                }
+            }
+            let until = Instant::now() + Duration::from_millis(200);
+            while Instant::now() < until {
+                self.people.act(Phase::Settling, &addresses);
+                thread::sleep(Duration::from_micros(300));
+            }
+            if Instant::now() > deadline {
+                let modes: Vec<_> =
+                    (0..addresses.len()).map(|index| self.machines.mode(index)).collect();
+                return Err(format!("clients get no answer any more; the servers are {modes:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn repair(&mut self, now: Instant) -> Result<(), String> {
+        let (due, later) = std::mem::take(&mut self.repairs).into_iter().partition(|r| r.0 <= now);
+        self.repairs = later;
+        let due: Vec<(Instant, Repair)> = due;
+        for (_, repair) in due {
+            match repair {
+                Repair::Start(index) => self.machines.start(index)?,
+                Repair::Continue(index) => self.machines.signal(index, "CONT"),
+                Repair::Room(index) => self.machines.set_full(index, false),
+                Repair::Heal => {
+                    for from in 0..self.machines.len() {
+                        for to in 0..self.machines.len() {
+                            self.machines.set_cut(from, to, false)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn later(&mut self, low_ms: u64, high_ms: u64, repair: Repair) {
+        let after = Duration::from_millis(self.rng.between(low_ms, high_ms));
+        self.repairs.push((Instant::now() + after, repair));
+    }
+
+    fn leader(&self) -> Option<usize> {
+        (0..self.machines.len()).find(|&i| self.machines.mode(i).as_deref() == Some("leader"))
+    }
+
+    fn fault(&mut self) -> Result<(), String> {
+        let fault = *self.rng.pick(&Fault::ALL);
+        let any = self.rng.index(self.machines.len());
+        let victim = match fault {
+            Fault::KillLeader | Fault::EndLeader => self.leader().unwrap_or(any),
+            _ => any,
+        };
+        match fault {
+            Fault::Kill | Fault::KillLeader => {
+                self.machines.kill(victim);
+                self.later(10, 3000, Repair::Start(victim));
+            }
+            Fault::EndLeader => {
+                self.machines.signal(victim, "TERM");
+                self.later(2000, 4000, Repair::Start(victim));
+            }
+            Fault::Pause => {
+                self.machines.signal(victim, "STOP");
+                self.later(100, 6000, Repair::Continue(victim));
+            }
+            Fault::Isolate => {
+                for other in 0..self.machines.len() {
+                    self.machines.set_cut(victim, other, true)?;
+                    self.machines.set_cut(other, victim, true)?;
+                }
+                self.later(300, 6000, Repair::Heal);
+            }
+            Fault::OneWay => {
+                let to = self.rng.index(self.machines.len());
+                self.machines.set_cut(victim, to, true)?;
+                self.later(300, 6000, Repair::Heal);
+            }
+            Fault::FullDisk => {
+                self.machines.set_full(victim, true);
+                self.later(300, 4000, Repair::Room(victim));
+            }
+            Fault::Wipe => {
+                // ZooKeeper bears the loss of one disk, not together with other losses.
+                if !self.repairs.is_empty() || !self.machines.is_whole() {
+                    return Ok(());
+                }
+                self.machines.kill(victim);
+                self.machines.wipe(victim)?;
+                self.machines.start(victim)?;
+                self.whole_again();
+            }
+        }
+        *self.outcome.faults.entry(fault).or_default() += 1;
+        Ok(())
+    }
+
+    /// Waits, while clients go on, until everybody serves.
+    fn whole_again(&mut self) {
+        let addresses = self.addresses();
+        let deadline = Instant::now() + SETTLE;
+        let mut next_look = Instant::now();
+        while Instant::now() < deadline {
+            self.people.act(Phase::Busy, &addresses);
+            if Instant::now() >= next_look {
+                if self.machines.is_whole() {
+                    return;
+                }
+                next_look = Instant::now() + Duration::from_millis(100);
+            }
+            thread::sleep(Duration::from_micros(300));
+        }
+    }
+
+    fn judge(&mut self) -> Result<(), String> {
+        let config = config_of(self.machines.address(0)).map_err(|error| error.to_string())?;
+        let count = self.machines.len();
+        for index in 0..count {
+            self.machines.kill(index);
+        }
+        let (mut log, mut trees) = (BTreeMap::new(), Vec::new());
+        for index in 0..count {
+            let dir = self.machines.data_dir(index);
+            trees.push(
+                read(&dir, &mut log).map_err(|text| format!("server {}: {text}", index + 1))?,
+            );
+        }
+        let log: Vec<(Zxid, Vec<u8>)> = log.into_iter().collect();
+        let history = &self.people.history;
+        let handshakes = BTreeMap::new();
+        let mut checker = Checker::new(history, &handshakes, true);
+        checker.set_surroundings(OUTSIDE, config.clone());
+        let (mut violations, model, seen) = checker.judge(&log);
+        violations.splice(0..0, history.violations.iter().cloned());
+        for (index, tree) in trees.iter_mut().enumerate() {
+            // Every server writes it by itself when it starts.
+            tree.set_config(&config, Zxid::ZERO);
+            if let Err(text) = same_state(&model, tree) {
+                violations.push(format!("server {}: {text}", index + 1));
+            }
+        }
+        let outcome = &mut *self.outcome;
+        outcome.requests += history.requests;
+        outcome.replies += history.replies;
+        outcome.committed += log.len();
+        outcome.compared += seen.compared;
+        outcome.epochs += log.last().map_or(0, |(zxid, _)| u64::from(zxid.epoch()));
+        violations.truncate(5);
+        if violations.is_empty() { Ok(()) } else { Err(violations.join("\n  ")) }
+    }
+}
+
+/// The data of `/zookeeper/config`, which every server writes by itself.
+fn config_of(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+    use oxikeeper_proto::request::WatchableRequest;
+    use oxikeeper_proto::{OpCode, Reader};
+    let mut client = RawClient::connect(address, 10_000)?;
+    let read = WatchableRequest { path: Some("/zookeeper/config".into()), watch: false };
+    let reply = client.call(OpCode::GetData, &read)?;
+    let data: Option<&[u8]> = Reader::new(&reply.body).get().map_err(std::io::Error::other)?;
+    Ok(data.unwrap_or_default().to_vec())
+}
+
+/// What a server has on disk: its state, and its part of the log, which must not contradict the others'.
+fn read(dir: &Path, log: &mut BTreeMap<Zxid, Vec<u8>>) -> Result<Tree, String> {
+    let (disk, dirs) = (Arc::new(RealDisk), Dirs::new(dir, dir));
+    let mut restore = Restore::new(TreeOptions::default());
+    let recovered = recover(&*disk, &dirs, &RecoverOptions::default(), &mut restore)
+        .map_err(|error| error.to_string())?;
+    let (last, all) = (recovered.last_zxid, usize::MAX);
+    let records = recent_transactions(&*disk, &dirs, last, all, PAYLOAD_BYTES_MAX)
+        .map_err(|error| error.to_string())?;
+    for record in records {
+        let payload: Vec<u8> = record.payload.into();
+        if log.entry(record.zxid).or_insert_with(|| payload.clone()) != &payload {
+            return Err(format!("it has another transaction {}", record.zxid));
+        }
+    }
+    Ok(restore.into_tree())
+}

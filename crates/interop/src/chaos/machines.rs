@@ -1,0 +1,283 @@
+//! Servers that are machines to one another: each in a network namespace of its own, on one bridge, with
+//! a small disk of its own in memory. Needs root.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::server::{four_letter_word, oxikeeper_bin};
+
+/// The network of the bridge; server N is the host N.
+const NET: &str = "10.77.0";
+/// Whoever looks from outside.
+pub const OUTSIDE: &str = "10.77.0.254";
+const CLIENT_PORT: u16 = 2181;
+/// Bytes of a server's disk.
+const DISK_MIB: u32 = 96;
+
+/// Runs a command that must succeed.
+///
+/// # Errors
+/// What it says.
+fn run(program: &str, arguments: &str) -> Result<(), String> {
+    let output = Command::new(program)
+        .args(arguments.split_whitespace())
+        .output()
+        .map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// One machine.
+struct Machine {
+    dir: PathBuf,
+    child: Option<Child>,
+    is_stopped: bool,
+    /// Which others nothing of it reaches.
+    cut: Vec<bool>,
+}
+
+/// All of them. The process itself must run in the namespace of the bridge, see [`enter`].
+pub struct Machines {
+    name: String,
+    machines: Vec<Machine>,
+    settings: String,
+}
+
+/// Runs this program again where the bridge is, unless it is there already. Returns how that ended.
+///
+/// # Errors
+/// If there can be no namespaces.
+pub fn enter() -> Result<Option<bool>, String> {
+    const MARK: &str = "OXIKEEPER_CHAOS_NET";
+    if std::env::var_os(MARK).is_some() {
+        return Ok(None);
+    }
+    let hub = format!("oxi{}", std::process::id());
+    run("ip", &format!("netns add {hub}"))?;
+    let status = Command::new("ip")
+        .args(["netns", "exec", &hub])
+        .arg(std::env::current_exe().map_err(|error| error.to_string())?)
+        .args(std::env::args_os().skip(1))
+        .env(MARK, &hub)
+        .status();
+    run("ip", &format!("netns del {hub}"))?;
+    Ok(Some(status.map_err(|error| error.to_string())?.success()))
+}
+
+impl Machines {
+    /// So many, without a process.
+    ///
+    /// # Errors
+    /// What the network or the disks refuse.
+    pub fn new(dir: &Path, count: usize, settings: &str) -> Result<Machines, String> {
+        let name = format!("oxi{}", std::process::id());
+        let mut machines = Machines { name, machines: Vec::new(), settings: settings.to_owned() };
+        run("ip", "link set lo up")?;
+        // Left over of an earlier round, if there was one.
+        let _ = run("ip", "link del hub");
+        run("ip", "link add hub type bridge")?;
+        run("ip", &format!("addr add {OUTSIDE}/24 dev hub"))?;
+        run("ip", "link set hub up")?;
+        for index in 0..count {
+            let (space, dir) = (machines.space(index), dir.join((index + 1).to_string()));
+            fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+            run("mount", &format!("-t tmpfs -o size={DISK_MIB}m tmpfs {}", dir.display()))?;
+            machines.machines.push(Machine {
+                dir,
+                child: None,
+                is_stopped: false,
+                cut: vec![false; count],
+            });
+            run("ip", &format!("netns add {space}"))?;
+            let cable = format!("v{index}");
+            run("ip", &format!("link add {cable} type veth peer name eth0 netns {space}"))?;
+            run("ip", &format!("link set {cable} master hub up"))?;
+            let inside = |what: &str| run("ip", &format!("-n {space} {what}"));
+            inside("link set lo up")?;
+            inside(&format!("addr add {}/24 dev eth0", machines.host(index)))?;
+            inside("link set eth0 up")?;
+        }
+        Ok(machines)
+    }
+
+    fn space(&self, index: usize) -> String {
+        format!("{}-{}", self.name, index + 1)
+    }
+
+    fn host(&self, index: usize) -> String {
+        format!("{NET}.{}", index + 1)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.machines.is_empty()
+    }
+
+    /// Where clients connect.
+    pub fn address(&self, index: usize) -> SocketAddr {
+        let host = self.host(index).parse().expect("an address in digits");
+        SocketAddr::new(host, CLIENT_PORT)
+    }
+
+    /// Where its files are.
+    pub fn data_dir(&self, index: usize) -> PathBuf {
+        self.machines[index].dir.join("data")
+    }
+
+    /// What it has logged in all its lives.
+    pub fn log(&self, index: usize) -> String {
+        fs::read_to_string(self.machines[index].dir.join("log")).unwrap_or_default()
+    }
+
+    /// Starts its process, if there is none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn start(&mut self, index: usize) -> Result<(), String> {
+        if self.machines[index].child.is_some() {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| error.to_string();
+        let data = self.data_dir(index);
+        fs::create_dir_all(&data).map_err(failed)?;
+        fs::write(data.join("myid"), (index + 1).to_string()).map_err(failed)?;
+        let servers: Vec<String> = (0..self.len())
+            .map(|other| format!("server.{}={}:2888:3888", other + 1, self.host(other)))
+            .collect();
+        let text = format!(
+            "dataDir={}\nclientPort={CLIENT_PORT}\nadmin.enableServer=false\n\
+             4lw.commands.whitelist=*\n{}\n{}\n",
+            data.display(),
+            self.settings,
+            servers.join("\n")
+        );
+        let config = self.machines[index].dir.join("zoo.cfg");
+        fs::write(&config, text).map_err(failed)?;
+        let log = self.machines[index].dir.join("log");
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.space(index)])
+            .arg(oxikeeper_bin())
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(failed)?;
+        self.machines[index].child = Some(child);
+        Ok(())
+    }
+
+    /// Whether its process runs; notes if it has ended by itself.
+    pub fn runs(&mut self, index: usize) -> bool {
+        let machine = &mut self.machines[index];
+        let has_ended = machine
+            .child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().map_or(true, |status| status.is_some()));
+        if has_ended {
+            machine.child = None;
+        }
+        machine.child.is_some()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        machine.is_stopped = false;
+        if let Some(mut child) = machine.child.take() {
+            // It may have ended by itself; both ways it is reaped.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Sends it a signal by name.
+    pub fn signal(&mut self, index: usize, name: &str) {
+        let machine = &mut self.machines[index];
+        if let Some(child) = &machine.child {
+            machine.is_stopped = name == "STOP";
+            // It may have ended a moment ago.
+            let _ = run("kill", &format!("-{name} {}", child.id()));
+        }
+    }
+
+    /// Whether it was told to stand still.
+    pub fn is_stopped(&self, index: usize) -> bool {
+        self.machines[index].is_stopped
+    }
+
+    /// Nothing that one sends reaches the other, or it does again.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn set_cut(&mut self, from: usize, to: usize, cut: bool) -> Result<(), String> {
+        if from == to || self.machines[from].cut[to] == cut {
+            return Ok(());
+        }
+        self.machines[from].cut[to] = cut;
+        let verb = if cut { "add" } else { "del" };
+        let (space, host) = (self.space(from), self.host(to));
+        run("ip", &format!("-n {space} route {verb} blackhole {host}/32"))
+    }
+
+    /// Fills its disk, or makes room again.
+    pub fn set_full(&self, index: usize, full: bool) {
+        let ballast = self.machines[index].dir.join("ballast");
+        if !full {
+            // There may be none.
+            let _ = fs::remove_file(ballast);
+            return;
+        }
+        let Ok(mut file) = fs::File::create(ballast) else { return };
+        let zeros = vec![0; 1 << 16];
+        while file.write_all(&zeros).is_ok() {}
+    }
+
+    /// Loses everything it has stored.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wipe(&self, index: usize) -> Result<(), String> {
+        let files = self.data_dir(index).join("version-2");
+        fs::remove_dir_all(files).map_err(|error| error.to_string())
+    }
+
+    /// `leader`, `follower`; nothing if it does not serve.
+    pub fn mode(&self, index: usize) -> Option<String> {
+        if self.is_stopped(index) {
+            return None;
+        }
+        let text = four_letter_word(self.address(index), "srvr")?;
+        text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// Whether all of them serve, under one leader.
+    pub fn is_whole(&self) -> bool {
+        let modes: Vec<_> = (0..self.len()).filter_map(|index| self.mode(index)).collect();
+        modes.len() == self.len() && modes.iter().filter(|mode| *mode == "leader").count() == 1
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        for index in 0..self.machines.len() {
+            self.kill(index);
+            // What is left over goes with the namespace of the bridge.
+            let _ = run("ip", &format!("netns del {}", self.space(index)));
+            let _ = run("umount", &self.machines[index].dir.display().to_string());
+        }
+        let _ = run("ip", "link del hub");
+    }
+}

@@ -348,7 +348,7 @@ fn read(dir: &Path, log: &mut BTreeMap<Zxid, Vec<u8>>) -> Result<Tree, String> {
     let records = recent_transactions(&*disk, &dirs, last, all, PAYLOAD_BYTES_MAX)
         .map_err(|error| error.to_string())?;
     for record in records {
-        let payload: Vec<u8> = record.payload.into();
+        let payload = record.payload;
         if log.entry(record.zxid).or_insert_with(|| payload.clone()) != &payload {
             return Err(format!("it has another transaction {}", record.zxid));
         }

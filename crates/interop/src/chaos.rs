@@ -27,9 +27,11 @@ use self::machines::{Machines, OUTSIDE};
 use self::people::People;
 use crate::client::RawClient;
 
+/// With `snapshotSizeFactor` learners are brought up to date from the log, however far behind: a snapshot
+/// would take the place of logs that the judgement needs.
 const SETTINGS: &str = "tickTime=250\ninitLimit=40\nsyncLimit=12\nminSessionTimeout=1000\n\
     maxSessionTimeout=10000\nmaxClientCnxns=0\npreAllocSize=256\nautopurge.purgeInterval=0\n\
-    extendedTypesEnabled=true\nznode.container.checkIntervalMs=700\n\
+    extendedTypesEnabled=true\nsnapshotSizeFactor=1000\nznode.container.checkIntervalMs=700\n\
     znode.container.maxPerMinute=100000";
 /// A round that does not come to its end by then has failed.
 const SETTLE: Duration = Duration::from_secs(90);

@@ -29,8 +29,14 @@ use crate::ensemble::Driver;
 use crate::log_writer::LogJob;
 use crate::shared::Shared;
 
-/// Turns taken in one go, so that a thread comes back to its own work under any load.
-const TURNS_MAX: usize = 8;
+/// Turns taken in one go, so that a thread comes back to its own work under any load: a reactor soon, for
+/// the clients answered in one turn send what the log can write during the next.
+const fn turns_max(runner: Runner) -> usize {
+    match runner {
+        Runner::Reactor => 2,
+        Runner::LogWriter => 8,
+    }
+}
 /// How long the end waits for a completion before it looks for itself.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -144,7 +150,7 @@ impl Engine {
     /// Runs the Core until nothing is left to do, for some turns at most. If another thread runs it,
     /// that one does it all. The caller must not hold the tree's lock.
     pub fn run(&self, runner: Runner, shared: &Shared) {
-        for _ in 0..TURNS_MAX {
+        for _ in 0..turns_max(runner) {
             let Some(mut machine) = self.machine.try_lock() else { return };
             self.is_unfinished.store(false, Ordering::SeqCst);
             machine.step(self, shared);

@@ -64,6 +64,12 @@ impl Ensemble {
         ensemble
     }
 
+    /// The same, where the last `count` servers only observe.
+    pub fn with_observers(mut self, count: usize) -> Ensemble {
+        self.observers = self.kinds.keys().rev().take(count).copied().collect();
+        self
+    }
+
     /// Whose a server is.
     pub fn kind(&self, id: u8) -> Kind {
         self.kinds.get(&id).copied().unwrap_or(Kind::APACHE)

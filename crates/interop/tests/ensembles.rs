@@ -77,8 +77,8 @@ fn write(ensemble: &Ensemble, through: u8, name: &str, count: usize) {
 
 /// Each server is killed, misses something and comes back by DIFF; then it loses its disk and comes
 /// back by SNAP. Returns the kinds that have led.
-fn take_turns(kinds: &[Kind], dir: &std::path::Path) -> BTreeSet<String> {
-    let mut ensemble = Ensemble::mixed(dir, kinds, exchange::SETTINGS);
+fn take_turns(kinds: &[Kind], observers: usize, dir: &std::path::Path) -> BTreeSet<String> {
+    let mut ensemble = Ensemble::mixed(dir, kinds, exchange::SETTINGS).with_observers(observers);
     let ids: Vec<u8> = ensemble.members().keys().copied().collect();
     let mut led = BTreeSet::new();
     for &id in &ids {
@@ -125,11 +125,25 @@ fn each_kind_leads_the_other() {
         [oxikeeper, APACHE_380, APACHE_380],
     ] {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let leaders = take_turns(&kinds, dir.path());
+        let leaders = take_turns(&kinds, 0, dir.path());
         println!("{:?}: led by {leaders:?}", kinds.map(Kind::name));
         led.extend(leaders);
     }
     assert_eq!(led.len(), 3, "led by {led:?} only");
+}
+
+/// Five servers of three kinds, of which the last one observes: ours once, Apache's once.
+#[test]
+fn five_servers_of_three_kinds() {
+    let oxikeeper = Kind::Oxikeeper;
+    for kinds in [
+        [APACHE_380, APACHE, oxikeeper, APACHE, oxikeeper],
+        [oxikeeper, APACHE_380, oxikeeper, oxikeeper, APACHE],
+    ] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let leaders = take_turns(&kinds, 1, dir.path());
+        println!("{:?}, the last observes: led by {leaders:?}", kinds.map(Kind::name));
+    }
 }
 
 /// A client that writes one node after the other, whatever happens, with one session.

@@ -31,7 +31,7 @@ use crate::client::RawClient;
 /// would take the place of logs that the judgement needs.
 const SETTINGS: &str = "tickTime=250\ninitLimit=40\nsyncLimit=12\nminSessionTimeout=1000\n\
     maxSessionTimeout=10000\nmaxClientCnxns=0\npreAllocSize=256\nautopurge.purgeInterval=0\n\
-    extendedTypesEnabled=true\nsnapshotSizeFactor=1000\nznode.container.checkIntervalMs=700\n\
+    extendedTypesEnabled=true\nsnapshotSizeFactor=1000000000\nznode.container.checkIntervalMs=700\n\
     znode.container.maxPerMinute=100000";
 /// A round that does not come to its end by then has failed.
 const SETTLE: Duration = Duration::from_secs(90);
@@ -128,7 +128,7 @@ pub fn round(
         round.machines.start(index)?;
     }
     round.live(busy)?;
-    let verdict = round.settle().and_then(|()| round.judge());
+    let verdict = round.settle().and_then(|()| round.leave()).and_then(|()| round.judge());
     if let Err(text) = verdict {
         let logs: Vec<String> = (0..servers)
             .map(|index| {
@@ -189,6 +189,21 @@ impl Round<'_> {
                     (0..addresses.len()).map(|index| self.machines.mode(index)).collect();
                 return Err(format!("clients get no answer any more; the servers are {modes:?}"));
             }
+        }
+        Ok(())
+    }
+
+    /// All clients leave, and every session has to end: also those of which a client was told that they
+    /// are gone by a leader that could not make it true any more.
+    fn leave(&mut self) -> Result<(), String> {
+        let addresses = self.addresses();
+        self.people.act(Phase::Gone, &addresses);
+        let deadline = Instant::now() + SETTLE;
+        while (0..addresses.len()).any(|index| !self.machines.is_deserted(index)) {
+            if Instant::now() > deadline {
+                return Err("sessions do not end".to_owned());
+            }
+            thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     }

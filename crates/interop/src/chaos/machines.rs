@@ -263,6 +263,12 @@ impl Machines {
         text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
+    /// Whether a server knows of no session any more.
+    pub fn is_deserted(&self, index: usize) -> bool {
+        let text = four_letter_word(self.address(index), "dump");
+        text.is_some_and(|text| text.contains("Session Sets (0)/(0)"))
+    }
+
     /// Whether all of them serve, under one leader.
     pub fn is_whole(&self) -> bool {
         let modes: Vec<_> = (0..self.len()).filter_map(|index| self.mode(index)).collect();

@@ -69,7 +69,7 @@ impl People {
         let fronts = vec![Some(0); servers.len()];
         for number in 0..self.clients.len() {
             let now = self.now();
-            if self.wakes_at[number] > now {
+            if self.wakes_at[number] > now && phase != Phase::Gone {
                 continue;
             }
             let links = self.net.links.len();

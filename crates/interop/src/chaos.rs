@@ -55,12 +55,10 @@ pub enum Fault {
     OneWay,
     /// A disk is full.
     FullDisk,
-    /// A server loses its disk, while all others are well.
-    Wipe,
 }
 
 impl Fault {
-    const ALL: [Fault; 8] = [
+    const ALL: [Fault; 7] = [
         Fault::Kill,
         Fault::KillLeader,
         Fault::EndLeader,
@@ -68,7 +66,6 @@ impl Fault {
         Fault::Isolate,
         Fault::OneWay,
         Fault::FullDisk,
-        Fault::Wipe,
     ];
 }
 
@@ -274,36 +271,9 @@ impl Round<'_> {
                 self.machines.set_full(victim, true);
                 self.later(300, 4000, Repair::Room(victim));
             }
-            Fault::Wipe => {
-                // ZooKeeper bears the loss of one disk, not together with other losses.
-                if !self.repairs.is_empty() || !self.machines.is_whole() {
-                    return Ok(());
-                }
-                self.machines.kill(victim);
-                self.machines.wipe(victim)?;
-                self.machines.start(victim)?;
-                self.whole_again();
-            }
         }
         *self.outcome.faults.entry(fault).or_default() += 1;
         Ok(())
-    }
-
-    /// Waits, while clients go on, until everybody serves.
-    fn whole_again(&mut self) {
-        let addresses = self.addresses();
-        let deadline = Instant::now() + SETTLE;
-        let mut next_look = Instant::now();
-        while Instant::now() < deadline {
-            self.people.act(Phase::Busy, &addresses);
-            if Instant::now() >= next_look {
-                if self.machines.is_whole() {
-                    return;
-                }
-                next_look = Instant::now() + Duration::from_millis(100);
-            }
-            thread::sleep(Duration::from_micros(300));
-        }
     }
 
     fn judge(&mut self) -> Result<(), String> {

@@ -245,15 +245,6 @@ impl Machines {
         while file.write_all(&zeros).is_ok() {}
     }
 
-    /// Loses everything it has stored.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn wipe(&self, index: usize) -> Result<(), String> {
-        let files = self.data_dir(index).join("version-2");
-        fs::remove_dir_all(files).map_err(|error| error.to_string())
-    }
-
     /// `leader`, `follower`; nothing if it does not serve.
     pub fn mode(&self, index: usize) -> Option<String> {
         if self.is_stopped(index) {

@@ -28,7 +28,7 @@ use oxikeeper_tree::{ChangeList, Restore, Tree, TreeOptions};
 use oxikeeper_zab::config::PeerConfig;
 use oxikeeper_zab::context::Epochs;
 use oxikeeper_zab::history::{History, Proposal};
-use oxikeeper_zab::io::{Input, LinkId, Role};
+use oxikeeper_zab::io::{Input, LinkId, Output, Role};
 use oxikeeper_zab::peer::Peer;
 use oxikeeper_zab::verifier::Quorums;
 
@@ -396,14 +396,24 @@ impl Server {
                     self.observe(around)?;
                 }
             }
-            for output in out {
-                around.tell(self.index, || format!("> {output:?}"));
-                self.carry_out(output, &mut inputs, around)?;
-            }
+            self.carry_out_all(out, &mut inputs, around)?;
         }
         self.plan_wake(around);
         self.pump(around)?;
         self.run_jobs(around)
+    }
+
+    fn carry_out_all(
+        &mut self,
+        outputs: Vec<Output>,
+        inputs: &mut VecDeque<Input>,
+        around: &mut Around<'_>,
+    ) -> Result<(), Stop> {
+        for output in outputs {
+            around.tell(self.index, || format!("> {output:?}"));
+            self.carry_out(output, inputs, around)?;
+        }
+        Ok(())
     }
 
     /// The process wants to look at its clock no later than its peer asks for.

@@ -1,5 +1,6 @@
 //! A server as it ships: the peer inside the Core, and Fronts with clients before it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oxikeeper_node::config::NodeConfig;
@@ -34,8 +35,8 @@ pub(super) struct Whole {
     /// The log thread has a batch.
     is_writing: bool,
     snapshot_began: u64,
-    /// How far the ghost was told of what is logged, and of what is committed.
-    told: (Zxid, Zxid),
+    /// How far the ghost was told of what is committed.
+    told: Zxid,
     /// When this server last became leader.
     leads_since: u64,
 }
@@ -67,7 +68,6 @@ impl Whole {
         let fronts = people.crowd.fronts as u16;
         let core = Core::new(Arc::clone(&config), tree, fronts, server.clock(around.now));
         let front = |id| Reactor::new(Front::new(FrontId(id), Arc::clone(&config)), around.now);
-        let last = tree.last_zxid();
         Whole {
             member: Member::new(core, peer),
             reactors: (0..fronts).map(front).collect(),
@@ -76,7 +76,7 @@ impl Whole {
             is_planned: false,
             is_writing: false,
             snapshot_began: 0,
-            told: (last, last),
+            told: tree.last_zxid(),
             leads_since: 0,
         }
     }
@@ -145,8 +145,8 @@ impl Server {
             return Ok(());
         }
         let Some((whole, _)) = self.whole() else { return Ok(()) };
-        if committed > whole.told.1 {
-            whole.told.1 = committed;
+        if committed > whole.told {
+            whole.told = committed;
             if matches!(role, Role::Leading { .. }) {
                 around.ghost.committed(self.index, committed)?;
             }
@@ -277,11 +277,7 @@ impl Server {
             whole.member.check_invariants(tree);
             self.observe(around)?;
         }
-        let mut inputs = std::collections::VecDeque::new();
-        for output in out {
-            around.tell(self.index, || format!("> {output:?}"));
-            self.carry_out(output, &mut inputs, around)?;
-        }
+        self.carry_out_all(out, &mut VecDeque::new(), around)?;
         self.input(Input::Tick, around)
     }
 

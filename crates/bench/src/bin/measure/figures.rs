@@ -95,7 +95,7 @@ pub const ROWS: &[Row] = &[
     row("ensemble-failover-worst", "the same, worst of ten", "ms", AtMost(500.0)),
     row(
         "metrics-cost",
-        "server CPU per read, scraped every second: what it adds",
+        "a scrape per second: its CPU time, of that of full load",
         "%",
         AtMost(2.0),
     ),

@@ -1,20 +1,23 @@
 //! What a Prometheus that scrapes every second costs under full load.
+//!
+//! Processor time per read differs from one measurement to the next by more than a scrape costs: what it
+//! costs is therefore taken from many scrapes, less what the idle server takes in the same time, and set
+//! against what a second of full load takes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use oxikeeper_bench::process::usage;
 use oxikeeper_bench::{BenchError, Workload};
 
 use crate::compare::Comparison;
 use crate::server::{Server, Side, free_address};
 
-const INTERVAL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Measurements with and without, in turn.
-const PAIRS: usize = 5;
+/// Scrapes per second while they are measured: what they cost stands out, and one costs what it costs.
+const SCRAPES_PER_SECOND: u32 = 50;
 
 /// One round, on our server.
 pub fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
@@ -31,60 +34,40 @@ pub fn round(comparison: &mut Comparison) -> Result<(), BenchError> {
         metrics.port()
     );
     let server = Server::start(&comparison.place, Side::Ours, &name, &settings)?;
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for _ in 0..PAIRS {
-        without.push(cpu_per_read(comparison, &server)?);
-        let scraper = Scraper::start(metrics);
-        let cpu = cpu_per_read(comparison, &server);
-        let scrapes = scraper.stop().map_err(&failed)?;
-        assert!(scrapes > 0, "it scrapes at once");
-        with.push(cpu?);
-    }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[PAIRS / 2]
-    };
-    let cost = (median(with) / median(without) - 1.0) * 100.0;
-    comparison.figures.add(Side::Ours, "metrics-cost", cost);
+    // What a second of full load takes.
+    let mut options = comparison.options(Workload::Get, &server);
+    options.pipeline = 16;
+    let report = oxikeeper_bench::run(&options)?;
+    let loaded_us = report.server_cpu_us().unwrap_or(f64::NAN) * report.per_second();
+    // What a scrape takes of a server with sessions and a tree.
+    let seconds = comparison.duration_s.max(1.0) as u32;
+    let before = cpu_us(&server)?;
+    let scrapes = scrape_for(metrics, seconds).map_err(&failed)?;
+    let during = cpu_us(&server)? - before;
+    let before = cpu_us(&server)?;
+    thread::sleep(Duration::from_secs(seconds.into()));
+    let idle = cpu_us(&server)? - before;
+    let scrape_us = (during - idle) / f64::from(scrapes);
+    comparison.figures.add(Side::Ours, "metrics-cost", scrape_us / loaded_us * 100.0);
     drop(server);
     comparison.remove(Side::Ours, &name);
     Ok(())
 }
 
-/// Processor time of the server, scrapes included, for one read.
-fn cpu_per_read(comparison: &Comparison, server: &Server) -> Result<f64, BenchError> {
-    let mut options = comparison.options(Workload::Get, server);
-    options.pipeline = 16;
-    Ok(oxikeeper_bench::run(&options)?.server_cpu_us().unwrap_or(f64::NAN))
+/// Processor time of the server so far, microseconds.
+fn cpu_us(server: &Server) -> Result<f64, BenchError> {
+    Ok(usage(server.pid())?.cpu_s * 1e6)
 }
 
-/// Scrapes until it is stopped.
-struct Scraper {
-    stop: Sender<()>,
-    thread: JoinHandle<std::io::Result<usize>>,
-}
-
-impl Scraper {
-    fn start(address: SocketAddr) -> Scraper {
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let mut scrapes = 0;
-            loop {
-                scrape(address)?;
-                scrapes += 1;
-                if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                    return Ok(scrapes);
-                }
-            }
-        });
-        Scraper { stop, thread }
+/// Scrapes evenly for so many seconds; how often.
+fn scrape_for(address: SocketAddr, seconds: u32) -> std::io::Result<u32> {
+    let (began, count) = (Instant::now(), seconds * SCRAPES_PER_SECOND);
+    for number in 0..count {
+        let due = Duration::from_secs(1) / SCRAPES_PER_SECOND * number;
+        thread::sleep(due.saturating_sub(began.elapsed()));
+        scrape(address)?;
     }
-
-    fn stop(self) -> std::io::Result<usize> {
-        // It has ended already if a scrape failed.
-        let _ = self.stop.send(());
-        self.thread.join().expect("it does not panic")
-    }
+    Ok(count)
 }
 
 fn scrape(address: SocketAddr) -> std::io::Result<()> {

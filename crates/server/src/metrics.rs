@@ -33,20 +33,34 @@ impl Value {
     }
 }
 
-/// What has been gathered from the threads, the Core and the tree.
+/// What has been gathered from the reactors and the Core by whoever asks.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Sums over all Fronts.
+    pub stats: FrontStats,
+    /// Open connections.
+    pub connections: usize,
+    /// Requests without an answer.
+    pub outstanding: usize,
+    /// Watches.
+    pub watches: usize,
+    /// Handshakes that were throttled.
+    pub throttle: ConnectionThrottleStats,
+    /// Sessions that live.
+    pub sessions: usize,
+    /// Process uptime, milliseconds.
+    pub uptime_ms: u64,
+    /// Connections refused because there were too many.
+    pub refused: u64,
+}
+
+/// That, and what anybody can see of the tree, the files and the process.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    stats: FrontStats,
-    connections: usize,
-    outstanding: usize,
-    watches: usize,
-    throttle: ConnectionThrottleStats,
-    sessions: usize,
+    gathered: Gathered,
     nodes: usize,
     ephemerals: usize,
     data_size: u64,
-    uptime_ms: u64,
-    refused: u64,
     open_files: u64,
     open_files_max: u64,
     snapshot_errors: u64,
@@ -60,7 +74,7 @@ pub struct Snapshot {
 
 /// The gauges that only servers of an ensemble have. `now_ms` is the process's uptime.
 /// Source: operations reference, 4.
-pub fn ensemble_gauges(standing: &Standing, now_ms: u64) -> Vec<(&'static str, u64)> {
+fn ensemble_gauges(standing: &Standing, now_ms: u64) -> Vec<(&'static str, u64)> {
     if standing.mode == Mode::Standalone {
         return Vec::new();
     }
@@ -130,6 +144,22 @@ impl Summary {
     pub fn quantile(&self, share: f64) -> u64 {
         self.spread.quantile(share).unwrap_or(0) / self.scale
     }
+
+    /// The same with its fraction; none if there is no value.
+    pub fn exact_quantile(&self, share: f64) -> Option<f64> {
+        Some(self.spread.quantile(share)? as f64 / self.scale as f64)
+    }
+
+    /// All values together, with their fraction.
+    pub fn exact_sum(&self) -> f64 {
+        self.spread.sum as f64 / self.scale as f64
+    }
+}
+
+/// Open file descriptors. Counting them costs time with many; newer systems tell the number.
+pub fn open_files() -> u64 {
+    let told = fs::metadata("/proc/self/fd").map_or(0, |metadata| metadata.len());
+    if told > 0 { told } else { fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64) }
 }
 
 fn once(value: &AtomicU64) -> Histogram {
@@ -144,21 +174,29 @@ impl Snapshot {
         let (sessions, throttle) = shared
             .engine
             .with_core(shared, |core| (core.session_count(), core.connection_throttle_stats()));
-        let tree = shared.tree.read();
-        Snapshot {
+        let gathered = Gathered {
             stats: report.stats,
             connections: report.connections,
             outstanding: report.outstanding,
             watches: report.watches,
             throttle,
             sessions,
+            uptime_ms: commands.clock.now().millis(),
+            refused: commands.limits.refused(),
+        };
+        Snapshot::of(gathered, shared)
+    }
+
+    /// From what somebody has gathered.
+    pub fn of(gathered: Gathered, shared: &Shared) -> Snapshot {
+        let tree = shared.tree.read();
+        Snapshot {
+            gathered,
             // Apache counts the root twice: once as "", once as "/".
             nodes: tree.node_count() + 1,
             ephemerals: tree.ephemeral_count(),
             data_size: tree.data_size(),
-            uptime_ms: commands.clock.now().millis(),
-            refused: commands.limits.refused(),
-            open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
+            open_files: open_files(),
             open_files_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             snapshot_errors: shared.counters.snapshot_errors.load(Ordering::Relaxed),
             fsync_us: *shared.counters.fsync_us.lock(),
@@ -177,21 +215,22 @@ impl Snapshot {
 
     /// The gauges that only servers of an ensemble have, some of them the leader alone.
     pub fn of_ensemble(&self) -> Vec<(&'static str, u64)> {
-        ensemble_gauges(&self.standing, self.uptime_ms)
+        ensemble_gauges(&self.standing, self.gathered.uptime_ms)
     }
 
     /// One of [`GAUGES`]. What does not exist here, such as TLS handshakes, is 0.
     pub fn gauge(&self, name: &str) -> Value {
-        let stats = &self.stats;
+        let gathered = &self.gathered;
+        let stats = &gathered.stats;
         match name {
             "approximate_data_size" => Value::of(self.data_size),
             "avg_latency" => match stats.answered {
                 0 => Value::Decimal(0.0),
                 count => Value::Decimal(stats.latency_us_sum as f64 / count as f64 / 1000.0),
             },
-            "connection_drop_probability" => Value::Decimal(self.throttle.drop_chance),
+            "connection_drop_probability" => Value::Decimal(gathered.throttle.drop_chance),
             "ephemerals_count" => Value::of(self.ephemerals),
-            "global_sessions" => Value::of(self.sessions),
+            "global_sessions" => Value::of(gathered.sessions),
             // Apache says -1 before the first reply.
             "last_client_response_size"
             | "max_client_response_size"
@@ -206,13 +245,13 @@ impl Snapshot {
             "max_file_descriptor_count" => Value::of(self.open_files_max),
             "max_latency" => Value::of(stats.latency_us_max / 1000),
             "min_latency" => Value::of(stats.latency_us_min / 1000),
-            "num_alive_connections" => Value::of(self.connections),
+            "num_alive_connections" => Value::of(gathered.connections),
             "open_file_descriptor_count" => Value::of(self.open_files),
-            "outstanding_requests" => Value::of(self.outstanding),
+            "outstanding_requests" => Value::of(gathered.outstanding),
             "packets_received" => Value::of(stats.received),
             "packets_sent" => Value::of(stats.sent),
-            "uptime" => Value::of(self.uptime_ms),
-            "watch_count" => Value::of(self.watches),
+            "uptime" => Value::of(gathered.uptime_ms),
+            "watch_count" => Value::of(gathered.watches),
             "znode_count" => Value::of(self.nodes),
             _ => Value::Whole(0),
         }
@@ -220,13 +259,14 @@ impl Snapshot {
 
     /// One of [`COUNTERS`]; 0 for what is not counted or does not happen here.
     pub fn counter(&self, name: &str) -> u64 {
-        let throttled = &self.stats.throttled;
+        let Gathered { stats, throttle, refused, .. } = &self.gathered;
+        let throttled = &stats.throttled;
         match name {
-            "connection_drop_count" => self.throttle.dropped,
-            "connection_rejected" => self.refused + self.throttle.rejected,
+            "connection_drop_count" => throttle.dropped,
+            "connection_rejected" => refused + throttle.rejected,
             "large_requests_rejected" => throttled.large_requests,
             "request_throttle_wait_count" => throttled.outstanding,
-            "response_bytes" => self.stats.response_bytes.sum,
+            "response_bytes" => stats.response_bytes.sum,
             "snapshot_error_count" => self.snapshot_errors,
             "sessionless_connections_expired" => throttled.no_handshake,
             _ => 0,
@@ -238,11 +278,11 @@ impl Snapshot {
         match name {
             "dbinittime" => Summary::micros(self.load_us),
             "fsynctime" => Summary::micros(self.fsync_us),
-            "readlatency" => Summary::micros(self.stats.reads),
+            "readlatency" => Summary::micros(self.gathered.stats.reads),
             "snapshottime" => Summary::micros(self.snapshot_us),
             "startup_txns_loaded" => Summary::plain(self.load_txns),
             "sync_processor_batch_size" => Summary::plain(self.batch_txns),
-            "updatelatency" => Summary::micros(self.stats.updates),
+            "updatelatency" => Summary::micros(self.gathered.stats.updates),
             _ => Summary::plain(Histogram::default()),
         }
     }

@@ -5,144 +5,78 @@
 //! when they are asked for. Source: operations reference, 4.
 
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 
 use hyper::{Response, StatusCode};
-use oxikeeper_node::histogram::Histogram;
 
 use super::body::AnswerBody;
 use super::commands::Fields;
 use super::facts::Facts;
 use super::http::{parse_query, plain, typed};
 use super::json::Json;
-use super::stats::{avg_latency_ms, four_decimals};
+use super::stats::four_decimals;
 use super::{State, process};
 use crate::clock;
 use crate::commands::Want;
-use crate::metrics::ensemble_gauges;
-use crate::metrics::{ADVANCED, BASIC, COUNTERS, GAUGES};
+use crate::metrics::{ADVANCED, BASIC, COUNTERS, GAUGES, Gathered, Snapshot, Value, open_files};
 
-/// One metric.
-enum Value {
-    Whole(u64),
-    Broken(f64),
+fn snapshot(state: &State, facts: &Facts) -> Snapshot {
+    let gathered = Gathered {
+        stats: facts.stats,
+        connections: facts.connections,
+        outstanding: facts.outstanding,
+        watches: facts.watches,
+        throttle: facts.throttle,
+        sessions: facts.sessions,
+        uptime_ms: state.clock.now().millis(),
+        refused: state.limits.refused(),
+    };
+    Snapshot::of(gathered, &state.shared)
 }
 
-/// A summary in the unit it is shown in.
-struct Summary {
-    spread: Histogram,
-    /// Counted units per unit shown: 1000 for microseconds that are shown as milliseconds.
-    scale: f64,
-}
-
-impl Summary {
-    fn shown(&self, counted: u64) -> f64 {
-        counted as f64 / self.scale
-    }
-}
-
-fn gauge(name: &str, state: &State, facts: &Facts) -> Value {
-    let stats = &facts.stats;
-    Value::Whole(match name {
-        "approximate_data_size" => facts.data_size,
-        "avg_latency" => return Value::Broken(avg_latency_ms(facts)),
-        "connection_drop_probability" => return Value::Broken(facts.throttle.drop_chance),
-        "ephemerals_count" => facts.ephemerals as u64,
-        "global_sessions" => facts.sessions as u64,
-        "last_client_response_size" => stats.last_response_bytes,
-        "max_client_response_size" => stats.response_bytes.max,
-        "min_client_response_size" => stats.response_bytes.min,
-        "max_file_descriptor_count" => process::open_files_max(),
-        "open_file_descriptor_count" => process::open_files(),
-        "max_latency" => stats.latency_us_max / 1000,
-        "min_latency" => stats.latency_us_min / 1000,
-        "num_alive_connections" => facts.connections as u64,
-        "outstanding_requests" => facts.outstanding as u64,
-        "packets_received" => stats.received,
-        "packets_sent" => stats.sent,
-        "uptime" => state.clock.now().millis(),
-        "watch_count" => facts.watches as u64,
-        "znode_count" => facts.node_count as u64,
-        _ => 0,
-    })
-}
-
-fn counter(name: &str, state: &State, facts: &Facts) -> u64 {
-    let throttled = &facts.stats.throttled;
+/// What only the AdminServer counts, and else what everybody knows.
+fn counter(name: &str, state: &State, snapshot: &Snapshot) -> u64 {
     match name {
-        "connection_rejected" => state.limits.refused() + facts.throttle.rejected,
-        "connection_drop_count" => facts.throttle.dropped,
-        "large_requests_rejected" => throttled.large_requests,
-        "request_throttle_wait_count" => throttled.outstanding,
-        "response_bytes" => facts.stats.response_bytes.sum,
-        "sessionless_connections_expired" => throttled.no_handshake,
-        "snapshot_error_count" => state.shared.counters.snapshot_errors.load(Ordering::Relaxed),
         "snapshot_rate_limited_count" => state.snapshots.refused(),
         "restore_rate_limited_count" => state.restores.refused(),
-        _ => 0,
-    }
-}
-
-fn summary(name: &str, state: &State, facts: &Facts) -> Summary {
-    let counters = &state.shared.counters;
-    let micros = |spread: Histogram| Summary { spread, scale: 1000.0 };
-    let plain = |spread: Histogram| Summary { spread, scale: 1.0 };
-    let once = |value: u64| {
-        let mut spread = Histogram::default();
-        spread.count(value);
-        spread
-    };
-    match name {
-        "fsynctime" => micros(*counters.fsync_us.lock()),
-        "sync_processor_batch_size" => plain(*counters.batch_txns.lock()),
-        "snapshottime" => micros(*counters.snapshot_us.lock()),
-        "dbinittime" => micros(once(counters.load_us.load(Ordering::Relaxed))),
-        "startup_txns_loaded" => plain(once(counters.load_txns.load(Ordering::Relaxed))),
-        "readlatency" => micros(facts.stats.reads),
-        "updatelatency" => micros(facts.stats.updates),
-        _ => plain(Histogram::default()),
+        _ => snapshot.counter(name),
     }
 }
 
 /// `monitor`: every name, without `zk_`.
 pub async fn monitor(state: &State) -> Fields {
-    let facts = state.gather(Some(Want::Counters)).await?;
+    let snapshot = snapshot(state, &state.gather(Some(Want::Counters)).await?);
     let mut fields = vec![
         ("version".to_owned(), Json::text(crate::version())),
-        ("server_state".to_owned(), Json::text(state.shared.mode().text())),
+        ("server_state".to_owned(), Json::text(snapshot.mode())),
     ];
     for name in GAUGES {
-        let value = match gauge(name, state, &facts) {
-            Value::Whole(value) => Json::int(value),
-            Value::Broken(value) => Json::Float(value),
+        let value = match snapshot.gauge(name) {
+            Value::Whole(value) => Json::Int(value),
+            Value::Decimal(value) => Json::Float(four_decimals(value)),
         };
         fields.push(((*name).to_owned(), value));
     }
-    let standing = state.shared.standing.lock().clone();
-    for (name, value) in ensemble_gauges(&standing, state.clock.now().millis()) {
+    for (name, value) in snapshot.of_ensemble() {
         fields.push((name.to_owned(), Json::int(value)));
     }
     for name in COUNTERS {
-        fields.push(((*name).to_owned(), Json::int(counter(name, state, &facts))));
+        fields.push(((*name).to_owned(), Json::int(counter(name, state, &snapshot))));
     }
     for (names, is_advanced) in [(BASIC, false), (ADVANCED, true)] {
         for name in names {
-            let summary = summary(name, state, &facts);
-            let Histogram { count, sum, min, max, .. } = summary.spread;
-            let whole = |counted| Json::Int(summary.shown(counted) as i64);
-            let average = summary.shown(sum) / count.max(1) as f64;
+            let summary = snapshot.summary(name);
             fields.extend([
-                (format!("avg_{name}"), Json::Float(four_decimals(average))),
-                (format!("min_{name}"), whole(min)),
-                (format!("max_{name}"), whole(max)),
-                (format!("cnt_{name}"), Json::int(count)),
-                (format!("sum_{name}"), whole(sum)),
+                (format!("avg_{name}"), Json::Float(four_decimals(summary.average()))),
+                (format!("min_{name}"), Json::int(summary.min())),
+                (format!("max_{name}"), Json::int(summary.max())),
+                (format!("cnt_{name}"), Json::int(summary.count())),
+                (format!("sum_{name}"), Json::int(summary.sum())),
             ]);
             if is_advanced {
                 for (label, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)]
                 {
-                    let value = summary.spread.quantile(share).unwrap_or(0);
-                    fields.push((format!("{label}_{name}"), whole(value)));
+                    let value = Json::int(summary.quantile(share));
+                    fields.push((format!("{label}_{name}"), value));
                 }
             }
         }
@@ -197,20 +131,20 @@ impl Exposition<'_> {
 }
 
 fn exposition(state: &State, facts: &Facts, wanted: &[String]) -> String {
+    let snapshot = snapshot(state, facts);
     let mut out = Exposition { text: String::with_capacity(32 * 1024), wanted };
     for name in GAUGES {
-        let value = match gauge(name, state, facts) {
+        let value = match snapshot.gauge(name) {
             Value::Whole(value) => value as f64,
-            Value::Broken(value) => value,
+            Value::Decimal(value) => value,
         };
         out.family(name, "gauge", &[("", "", value)]);
     }
-    let standing = state.shared.standing.lock().clone();
-    for (name, value) in ensemble_gauges(&standing, state.clock.now().millis()) {
+    for (name, value) in snapshot.of_ensemble() {
         out.family(name, "gauge", &[("", "", value as f64)]);
     }
     for name in COUNTERS {
-        out.family(name, "counter", &[("", "", counter(name, state, facts) as f64)]);
+        out.family(name, "counter", &[("", "", counter(name, state, &snapshot) as f64)]);
     }
     let quantiles = [
         ("{quantile=\"0.5\",}", 0.5),
@@ -219,15 +153,12 @@ fn exposition(state: &State, facts: &Facts, wanted: &[String]) -> String {
     ];
     for (names, quantiles) in [(BASIC, &quantiles[..1]), (ADVANCED, &quantiles[..])] {
         for name in names {
-            let summary = summary(name, state, facts);
-            let at = |share| {
-                let value = summary.spread.quantile(share);
-                value.map_or(f64::NAN, |value| summary.shown(value))
-            };
+            let summary = snapshot.summary(name);
+            let at = |share| summary.exact_quantile(share).unwrap_or(f64::NAN);
             let mut samples: Vec<(&str, &str, f64)> =
                 quantiles.iter().map(|(label, share)| ("", *label, at(*share))).collect();
-            samples.push(("_count", "", summary.spread.count as f64));
-            samples.push(("_sum", "", summary.shown(summary.spread.sum)));
+            samples.push(("_count", "", summary.count() as f64));
+            samples.push(("_sum", "", summary.exact_sum()));
             out.family(name, "summary", &samples);
         }
     }
@@ -244,7 +175,7 @@ fn process_families(state: &State, out: &mut Exposition<'_>) {
     for (name, kind, value) in [
         ("process_cpu_seconds_total", "counter", process::cpu_seconds()),
         ("process_start_time_seconds", "gauge", started_ms / 1000.0),
-        ("process_open_fds", "gauge", process::open_files() as f64),
+        ("process_open_fds", "gauge", open_files() as f64),
         ("process_max_fds", "gauge", process::open_files_max() as f64),
         ("process_resident_memory_bytes", "gauge", resident as f64),
         ("process_virtual_memory_bytes", "gauge", size as f64),

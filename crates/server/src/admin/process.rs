@@ -5,12 +5,6 @@ use std::fs;
 /// Clock ticks per second in `/proc`, on every Linux there is.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Open file descriptors. Counting them costs time with many; newer systems tell the number.
-pub fn open_files() -> u64 {
-    let told = fs::metadata("/proc/self/fd").map_or(0, |metadata| metadata.len());
-    if told > 0 { told } else { fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64) }
-}
-
 /// How many there may be.
 pub fn open_files_max() -> u64 {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -44,7 +38,7 @@ pub fn memory_bytes() -> (u64, u64) {
 mod tests {
     #[test]
     fn this_process_has_files_and_memory() {
-        assert!((1..=super::open_files_max()).contains(&super::open_files()));
+        assert!((1..=super::open_files_max()).contains(&crate::metrics::open_files()));
         let (resident, size) = super::memory_bytes();
         assert!(resident > 0);
         assert!(resident <= size);

@@ -3,7 +3,8 @@
 //!
 //! One round is one ensemble from nothing: clients of the simulator work on it while faults happen; then
 //! all is put right, every client gets its answers, the servers end, and what they have on disk is the
-//! committed history against which every reply and every event is held.
+//! committed history against which every reply and every event is held. An observer that nothing happens to
+//! has all of it: what a server gets as a snapshot replaces its log.
 
 pub mod machines;
 pub mod people;
@@ -27,11 +28,10 @@ use self::machines::{Machines, OUTSIDE};
 use self::people::People;
 use crate::client::RawClient;
 
-/// With `snapshotSizeFactor` learners are brought up to date from the log, however far behind: a snapshot
-/// would take the place of logs that the judgement needs.
+/// `commitLogCount` is more than a round makes: the observer never needs a snapshot.
 const SETTINGS: &str = "tickTime=250\ninitLimit=40\nsyncLimit=12\nminSessionTimeout=1000\n\
     maxSessionTimeout=10000\nmaxClientCnxns=0\npreAllocSize=256\nautopurge.purgeInterval=0\n\
-    extendedTypesEnabled=true\nsnapshotSizeFactor=1000000000\nznode.container.checkIntervalMs=700\n\
+    extendedTypesEnabled=true\ncommitLogCount=1000000\nznode.container.checkIntervalMs=700\n\
     znode.container.maxPerMinute=100000";
 /// A round that does not come to its end by then has failed.
 const SETTLE: Duration = Duration::from_secs(90);
@@ -121,13 +121,13 @@ pub fn round(
     let machines = Machines::new(dir, servers, SETTINGS)?;
     let people = People::new(8, Rng::new(rng.draw()));
     let mut round = Round { machines, people, rng, repairs: Vec::new(), outcome };
-    for index in 0..servers {
+    for index in 0..round.machines.len() {
         round.machines.start(index)?;
     }
     round.live(busy)?;
     let verdict = round.settle().and_then(|()| round.leave()).and_then(|()| round.judge());
     if let Err(text) = verdict {
-        let logs: Vec<String> = (0..servers)
+        let logs: Vec<String> = (0..=servers)
             .map(|index| {
                 let log = round.machines.log(index);
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
@@ -237,7 +237,7 @@ impl Round<'_> {
 
     fn fault(&mut self) -> Result<(), String> {
         let fault = *self.rng.pick(&Fault::ALL);
-        let any = self.rng.index(self.machines.len());
+        let any = self.rng.index(self.machines.voters());
         let victim = match fault {
             Fault::KillLeader | Fault::EndLeader => self.leader().unwrap_or(any),
             _ => any,
@@ -256,14 +256,14 @@ impl Round<'_> {
                 self.later(100, 6000, Repair::Continue(victim));
             }
             Fault::Isolate => {
-                for other in 0..self.machines.len() {
+                for other in 0..self.machines.voters() {
                     self.machines.set_cut(victim, other, true)?;
                     self.machines.set_cut(other, victim, true)?;
                 }
                 self.later(300, 6000, Repair::Heal);
             }
             Fault::OneWay => {
-                let to = self.rng.index(self.machines.len());
+                let to = self.rng.index(self.machines.voters());
                 self.machines.set_cut(victim, to, true)?;
                 self.later(300, 6000, Repair::Heal);
             }
@@ -283,7 +283,8 @@ impl Round<'_> {
             self.machines.kill(index);
         }
         let (mut log, mut trees) = (BTreeMap::new(), Vec::new());
-        for index in 0..count {
+        // The observer first: nobody may have anything else in between.
+        for index in (0..count).rev() {
             let dir = self.machines.data_dir(index);
             trees.push(
                 read(&dir, &mut log).map_err(|text| format!("server {}: {text}", index + 1))?,
@@ -296,7 +297,7 @@ impl Round<'_> {
         checker.set_surroundings(OUTSIDE, config.clone());
         let (mut violations, model, seen) = checker.judge(&log);
         violations.splice(0..0, history.violations.iter().cloned());
-        for (index, tree) in trees.iter_mut().enumerate() {
+        for (index, tree) in (0..count).rev().zip(&mut trees) {
             // Every server writes it by itself when it starts.
             tree.set_config(&config, Zxid::ZERO);
             if let Err(text) = same_state(&model, tree) {

@@ -45,6 +45,8 @@ struct Machine {
 pub struct Machines {
     name: String,
     machines: Vec<Machine>,
+    /// The first so many vote, the others observe.
+    voters: usize,
     settings: String,
 }
 
@@ -70,13 +72,15 @@ pub fn enter() -> Result<Option<bool>, String> {
 }
 
 impl Machines {
-    /// So many, without a process.
+    /// So many voters and one observer, without a process.
     ///
     /// # Errors
     /// What the network or the disks refuse.
-    pub fn new(dir: &Path, count: usize, settings: &str) -> Result<Machines, String> {
+    pub fn new(dir: &Path, voters: usize, settings: &str) -> Result<Machines, String> {
+        let count = voters + 1;
         let name = format!("oxi{}", std::process::id());
-        let mut machines = Machines { name, machines: Vec::new(), settings: settings.to_owned() };
+        let mut machines =
+            Machines { name, machines: Vec::new(), voters, settings: settings.to_owned() };
         run("ip", "link set lo up")?;
         // Left over of an earlier round, if there was one.
         let _ = run("ip", "link del hub");
@@ -111,6 +115,11 @@ impl Machines {
 
     fn host(&self, index: usize) -> String {
         format!("{NET}.{}", index + 1)
+    }
+
+    /// How many vote. The one behind them observes.
+    pub fn voters(&self) -> usize {
+        self.voters
     }
 
     /// How many there are.
@@ -152,11 +161,15 @@ impl Machines {
         fs::create_dir_all(&data).map_err(failed)?;
         fs::write(data.join("myid"), (index + 1).to_string()).map_err(failed)?;
         let servers: Vec<String> = (0..self.len())
-            .map(|other| format!("server.{}={}:2888:3888", other + 1, self.host(other)))
+            .map(|other| {
+                let role = if other < self.voters { "participant" } else { "observer" };
+                format!("server.{}={}:2888:3888:{role}", other + 1, self.host(other))
+            })
             .collect();
+        let own = if index < self.voters { "" } else { "peerType=observer\n" };
         let text = format!(
             "dataDir={}\nclientPort={CLIENT_PORT}\nadmin.enableServer=false\n\
-             4lw.commands.whitelist=*\n{}\n{}\n",
+             4lw.commands.whitelist=*\n{own}{}\n{}\n",
             data.display(),
             self.settings,
             servers.join("\n")

@@ -124,6 +124,14 @@ pub fn round(
     for index in 0..round.machines.len() {
         round.machines.start(index)?;
     }
+    // The observer has to be there before the first transaction.
+    let deadline = Instant::now() + SETTLE;
+    while !round.machines.is_whole() {
+        if Instant::now() > deadline {
+            return Err(format!("the ensemble does not come up: {}", round.machines.log(0)));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
     round.live(busy)?;
     let verdict = round.settle().and_then(|()| round.leave()).and_then(|()| round.judge());
     if let Err(text) = verdict {

@@ -23,6 +23,8 @@ use crate::verifier::Quorums;
 /// How long a server that has a quorum waits for a better vote, as Apache does. A leader that others
 /// still doubt would have nobody to lead.
 const FINAL_WAIT: Duration = Duration::from_millis(200);
+/// How far the connections of a server that dies may break apart.
+const JUST_BEFORE: Duration = Duration::from_millis(100);
 
 /// What the election wants said and done.
 #[derive(Debug, Default)]
@@ -46,7 +48,8 @@ struct Looking {
     received: BTreeMap<ServerId, Ballot>,
     /// What servers say that look no more.
     settled: BTreeMap<ServerId, Ballot>,
-    /// Voters whose election port refused us, or whose connection broke, since the round began.
+    /// Voters whose election port refused us, or whose connection broke, since the round began or right
+    /// before it.
     unreachable: BTreeSet<ServerId>,
     /// Between two repetitions of the vote.
     wait: Duration,
@@ -71,6 +74,8 @@ pub struct Election {
     /// Servers that this process has heard of. One that never ran may be starting right now, and its
     /// vote may change the minds of those who wait longer than we do.
     met: BTreeSet<ServerId>,
+    /// Servers that were unreachable, and when, and have said nothing since.
+    broken: BTreeMap<ServerId, Now>,
 }
 
 impl Election {
@@ -92,6 +97,7 @@ impl Election {
             current,
             looking: None,
             met: BTreeSet::new(),
+            broken: BTreeMap::new(),
         }
     }
 
@@ -119,7 +125,7 @@ impl Election {
             proposal: initial,
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
-            unreachable: BTreeSet::new(),
+            unreachable: self.just_broken(now),
             wait: self.wait_min,
             repeat_at: now.after(self.wait_min),
             final_at: None,
@@ -182,12 +188,21 @@ impl Election {
         quorums: &Quorums,
         result: &mut ElectionResult,
     ) {
-        if let Some(looking) = &mut self.looking
-            && self.met.contains(&server)
-        {
+        if !self.met.contains(&server) {
+            return;
+        }
+        self.broken.insert(server, now);
+        if let Some(looking) = &mut self.looking {
             looking.unreachable.insert(server);
             self.count(now, quorums, result);
         }
+    }
+
+    /// A leader that dies may take its election connection away before its quorum connection: that this
+    /// breaks begins the round, and what broke right before it belongs to it.
+    fn just_broken(&self, now: Now) -> BTreeSet<ServerId> {
+        let is_new = |at: &Now| now.since(*at) <= JUST_BEFORE;
+        self.broken.iter().filter(|(_, at)| is_new(at)).map(|(server, _)| *server).collect()
     }
 
     /// A message has come.
@@ -200,6 +215,7 @@ impl Election {
         result: &mut ElectionResult,
     ) {
         self.met.insert(from);
+        self.broken.remove(&from);
         if self.looking.is_some()
             && self.reconfig_enabled
             && let Some(text) = message.config_text()
@@ -265,6 +281,7 @@ impl Election {
         quorums: &Quorums,
         result: &mut ElectionResult,
     ) {
+        let just_broken = self.just_broken(now);
         let Some(looking) = &mut self.looking else { return };
         let vote = ballot.vote;
         // -1 says that a data directory was found empty that should not be (ZOOKEEPER-2325).
@@ -279,7 +296,7 @@ impl Election {
         if vote.round > self.round {
             self.round = vote.round;
             looking.received.clear();
-            looking.unreachable.clear();
+            looking.unreachable = just_broken;
             looking.final_at = None;
             looking.initial.round = vote.round;
             looking.proposal = looking.initial;

@@ -14,4 +14,4 @@ fn main() {
     );
 }
 
-include!("src/civil.rs");
+include!("../proto/src/civil.rs");

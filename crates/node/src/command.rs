@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use oxikeeper_proto::SessionId;
+use oxikeeper_proto::watch::EventType;
 
 use crate::front::Activity;
 use crate::histogram::Histogram;
@@ -96,6 +97,50 @@ pub struct FrontStats {
     pub response_bytes: Histogram,
     /// Bytes of the last reply.
     pub last_response_bytes: u64,
+    /// Bytes of the replies before `response_bytes` was counted anew.
+    pub response_bytes_before: u64,
+    /// Bytes received, with what stands before each frame.
+    pub received_bytes: u64,
+    /// Handshakes received.
+    pub handshakes: u64,
+    /// Connections that their peers ended.
+    pub dropped: u64,
+    /// Bytes of watch events, without what stands before each frame.
+    pub watch_bytes: u64,
+    /// How many watchers each event had.
+    pub fired: Fired,
+}
+
+/// How many watchers at one Front the events of each kind had that had any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fired {
+    /// A node came to be.
+    pub created: Histogram,
+    /// A node was deleted.
+    pub deleted: Histogram,
+    /// A node's data was set.
+    pub changed: Histogram,
+    /// A node's children came or went.
+    pub children: Histogram,
+}
+
+impl Fired {
+    /// Counts an event with so many watchers.
+    pub fn count(&mut self, event: EventType, watchers: u64) {
+        match event {
+            EventType::NodeCreated => self.created.count(watchers),
+            EventType::NodeDeleted => self.deleted.count(watchers),
+            EventType::NodeDataChanged => self.changed.count(watchers),
+            EventType::NodeChildrenChanged => self.children.count(watchers),
+        }
+    }
+
+    fn merge(&mut self, other: &Fired) {
+        self.created.merge(&other.created);
+        self.deleted.merge(&other.deleted);
+        self.changed.merge(&other.changed);
+        self.children.merge(&other.children);
+    }
 }
 
 /// Who answered a request.
@@ -130,6 +175,22 @@ impl FrontStats {
         self.response_bytes.count(self.last_response_bytes);
     }
 
+    /// Counts the traffic and latencies of the server anew, and keeps everything else.
+    pub fn reset_gauges(&mut self) {
+        *self = FrontStats {
+            response_bytes_before: self.response_bytes_before + self.response_bytes.sum,
+            throttled: self.throttled,
+            reads: self.reads,
+            updates: self.updates,
+            received_bytes: self.received_bytes,
+            handshakes: self.handshakes,
+            dropped: self.dropped,
+            watch_bytes: self.watch_bytes,
+            fired: self.fired,
+            ..FrontStats::default()
+        };
+    }
+
     /// Adds another Front's counters.
     pub fn merge(&mut self, other: &FrontStats) {
         if other.answered > 0 {
@@ -150,6 +211,12 @@ impl FrontStats {
         self.received += other.received;
         self.sent += other.sent;
         self.throttled.merge(&other.throttled);
+        self.response_bytes_before += other.response_bytes_before;
+        self.received_bytes += other.received_bytes;
+        self.handshakes += other.handshakes;
+        self.dropped += other.dropped;
+        self.watch_bytes += other.watch_bytes;
+        self.fired.merge(&other.fired);
     }
 }
 

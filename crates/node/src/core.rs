@@ -26,6 +26,7 @@ mod reaper;
 mod service;
 mod sessions;
 mod snapshot_trigger;
+mod stats;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use self::reaper::Reaper;
 use self::service::Service;
 use self::sessions::Sessions;
 use self::snapshot_trigger::SnapshotTrigger;
+pub use self::stats::CoreStats;
 use crate::config::NodeConfig;
 use crate::mail::{CloseReason, ConnRef, FrontId, Mail, Request, ToCore};
 use crate::mutation::{Mutation, mutated};
@@ -173,6 +175,7 @@ pub struct Core {
     log_full: bool,
     /// The tree's digest at every [`DIGEST_LOG_INTERVAL`]th transaction, the last ones.
     digest_log: VecDeque<(Zxid, u64)>,
+    stats: CoreStats,
 }
 
 /// Apache keeps a digest whenever the zxid is a multiple of this, and the last so many of them.
@@ -232,6 +235,7 @@ impl Core {
             snapshots,
             log_full: false,
             digest_log: VecDeque::new(),
+            stats: CoreStats::default(),
             config,
         }
     }
@@ -374,9 +378,28 @@ impl Core {
         self.pending.len() + self.forwarded.len()
     }
 
-    /// How often handshakes were refused.
-    pub fn connection_throttle_stats(&self) -> ConnectionThrottleStats {
-        self.bucket.stats()
+    /// Its counters.
+    pub fn stats(&self) -> CoreStats {
+        let (changes_queued, changes_removed) = self.outstanding.counted();
+        let throttle = self.bucket.stats();
+        CoreStats { changes_queued, changes_removed, throttle, ..self.stats.clone() }
+    }
+
+    /// Requests taken, as [`CoreStats`] has them.
+    pub fn requests_taken(&self) -> u64 {
+        self.stats.requests
+    }
+
+    /// How often it has prepared the end of a session.
+    pub fn closings(&self) -> u64 {
+        self.stats.closings
+    }
+
+    /// Begins to count anew, as operators ask for.
+    pub fn reset_stats(&mut self) {
+        self.stats = CoreStats::default();
+        self.outstanding.reset_counted();
+        self.bucket.reset_stats();
     }
 
     /// Sessions by the moment at which they expire if nobody hears of them, earliest first.
@@ -410,6 +433,7 @@ impl Core {
     }
 
     fn on_request(&mut self, request: Request, tree: &Tree) {
+        self.stats.requests += 1;
         let (conn, session) = (request.conn, request.session);
         let refused = match self.sessions.get(session) {
             _ if !self.serves_clients() => Some(CloseReason::NotServing),
@@ -564,6 +588,7 @@ impl Core {
                 self.immediate.push((conn.front, Mail::Stop { conn: conn.conn }));
             }
         }
+        self.stats.closings += 1;
         let config = Arc::clone(&self.config);
         let txn = self.prep(&config, tree, session, &[]).close_session();
         self.propose(origin, session, cxid, &txn);

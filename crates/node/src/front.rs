@@ -45,6 +45,7 @@ use crate::command::{Asked, ClientLine, FourLetterWord, FrontStats};
 use crate::config::NodeConfig;
 use crate::mail::{ConnId, ConnRef, FrontId, Serving, ToCore};
 use crate::mutation::{Mutation, mutated};
+use crate::namespaces::Namespaces;
 use crate::time::Now;
 
 /// What a Front sees of the world while it works: the tree, locked for reading by the shell.
@@ -110,6 +111,8 @@ pub struct Front {
     /// Connections whose waiting requests may go on.
     ready: Vec<Slot>,
     stats: FrontStats,
+    /// What was read below each node under the root.
+    reads: Namespaces,
     throttle: Throttle,
     serving: Serving,
 }
@@ -133,6 +136,7 @@ impl Front {
             event_frame: Vec::new(),
             ready: Vec::new(),
             stats: FrontStats::default(),
+            reads: Namespaces::default(),
             throttle: Throttle::default(),
             serving: if config.ensemble { Serving::Nobody } else { Serving::Everybody },
             config,
@@ -344,9 +348,25 @@ impl Front {
             .collect()
     }
 
-    /// Begins to count anew, as operators ask for. What limits met is kept.
-    pub fn reset_stats(&mut self) {
-        self.stats = FrontStats { throttled: self.stats.throttled, ..FrontStats::default() };
+    /// What was read below each node under the root.
+    pub fn reads(&self) -> &Namespaces {
+        &self.reads
+    }
+
+    /// A connection's peer has ended it, and not by closing its session.
+    pub fn count_drop(&mut self) {
+        self.stats.dropped += 1;
+    }
+
+    /// Begins to count anew, as operators ask for: everything, or what shows the server's traffic alone.
+    pub fn reset_stats(&mut self, everything: bool) {
+        if everything {
+            self.stats = FrontStats::default();
+            self.reads = Namespaces::default();
+            self.throttle.reset_stats();
+        } else {
+            self.stats.reset_gauges();
+        }
     }
 
     /// Begins to count anew for every connection.
@@ -426,6 +446,7 @@ impl Front {
             taken += 4 + length;
             connection.received_count += 1;
             self.stats.received += 1;
+            self.stats.received_bytes += 4 + length as u64;
             match connection.stage {
                 Stage::Greeting => self.handshake(connection, frame, at, out),
                 Stage::Open => self.request(slot, connection, frame, at, out),
@@ -444,6 +465,7 @@ impl Front {
     ) {
         connection.received_count += 1;
         self.stats.received += 1;
+        self.stats.received_bytes += 4;
         if word.is_allowed(&self.config.four_letter_words) {
             connection.stage = Stage::Ending;
             let mask = behind.first_chunk().map(|bytes| i64::from_be_bytes(*bytes));
@@ -470,6 +492,7 @@ impl Front {
         let Ok(request) = Reader::new(frame).get::<ConnectRequest<'_>>() else {
             return close(connection, CloseHow::Now, "a malformed handshake", out);
         };
+        self.stats.handshakes += 1;
         if self.serving == Serving::Readers && request.read_only != Some(true) {
             return close(connection, CloseHow::Now, "this server has no leader", out);
         }

@@ -14,5 +14,6 @@ pub mod histogram;
 pub mod mail;
 pub mod member;
 pub mod mutation;
+pub mod namespaces;
 pub mod session_id;
 pub mod time;

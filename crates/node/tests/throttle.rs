@@ -149,7 +149,7 @@ fn handshakes_take_tokens() {
     server.settle();
     assert_eq!(server.closed(third), Some("more handshakes than connection_throttle_tokens"));
     assert_eq!(server.wires[&third].inbox, [], "it is told nothing, as by Apache");
-    assert_eq!(server.core.connection_throttle_stats().rejected, 1);
+    assert_eq!(server.core.stats().throttle.rejected, 1);
     assert_eq!(server.ask(first, OpCode::Exists, &read("/", false)).err, 0);
     server.pass_ms(1000);
     server.client(0);

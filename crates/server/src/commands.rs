@@ -49,6 +49,8 @@ pub struct Commands {
     /// Questions for watched paths that are not answered yet: the lists are kept as long.
     watch_questions: AtomicU64,
     pub(crate) trace_mask: AtomicI64,
+    /// Whether `srst` resets every counter; with metrics of Prometheus only what shows the server's traffic.
+    pub(crate) resets_everything: bool,
     /// Called whenever a reactor has answered.
     on_answer: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -60,12 +62,14 @@ impl Commands {
         settings: Settings,
         clock: Clock,
         limits: Arc<ConnectionLimits>,
+        resets_everything: bool,
     ) -> Commands {
         Commands {
             desks,
             settings,
             clock,
             limits,
+            resets_everything,
             asking: Mutex::new(()),
             asked: AtomicU64::new(0),
             wanted: Default::default(),
@@ -105,6 +109,15 @@ impl Commands {
     pub fn forget_watched(&self) {
         if self.watch_questions.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.desks.iter().for_each(|desk| desk.report.lock().watched = Vec::new());
+        }
+    }
+
+    /// `srst`, for what is not counted by reactors.
+    pub fn reset_counters(&self, shared: &Shared) {
+        if self.resets_everything {
+            shared.engine.reset_stats(shared);
+            shared.counters.reset();
+            self.limits.reset_refused();
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use oxikeeper_node::core::{Core, Input};
+use oxikeeper_node::core::{Core, CoreStats, Input};
 use oxikeeper_node::mail::{FrontId, MailBatch};
 use oxikeeper_node::member::Member;
 use oxikeeper_node::time::Now;
@@ -27,6 +27,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::clock::{self, Clock};
 use crate::ensemble::Driver;
 use crate::log_writer::LogJob;
+use crate::metrics::CoreStages;
 use crate::shared::Shared;
 
 /// Turns taken in one go, so that a thread comes back to its own work under any load: a reactor soon, for
@@ -70,9 +71,18 @@ impl From<PeerInput> for Work {
     }
 }
 
+/// What waits for the Core.
+#[derive(Default)]
+struct Queue {
+    work: Vec<Work>,
+    /// When the first of it came.
+    since: Now,
+}
+
 /// The Core, and what waits for it.
 pub struct Engine {
-    queue: Mutex<Vec<Work>>,
+    queue: Mutex<Queue>,
+    clock: Clock,
     machine: Mutex<Machine>,
     /// Something is left to be done: no reactor may sleep.
     is_unfinished: AtomicBool,
@@ -97,6 +107,11 @@ pub struct Machine {
     inputs: Vec<Work>,
     outputs: Vec<PeerOutput>,
     mail: Vec<MailBatch>,
+    /// When the first transaction was prepared that the log writer has not been given.
+    unwritten_since: Option<Now>,
+    /// The same for the batch that it has been given last.
+    batch_since: Now,
+    stages: CoreStages,
 }
 
 /// What a turn leaves.
@@ -128,9 +143,13 @@ impl Engine {
             inputs: Vec::new(),
             outputs: Vec::new(),
             mail: Vec::new(),
+            unwritten_since: None,
+            batch_since: clock.now(),
+            stages: CoreStages::default(),
         };
         Engine {
             queue: Mutex::default(),
+            clock,
             machine: Mutex::new(machine),
             is_unfinished: AtomicBool::new(false),
             turn_ended: Condvar::new(),
@@ -139,7 +158,12 @@ impl Engine {
 
     /// Adds inputs, in order. Somebody has to [`run`](Self::run) the Core then.
     pub fn push(&self, inputs: impl IntoIterator<Item = impl Into<Work>>) {
-        self.queue.lock().extend(inputs.into_iter().map(Into::into));
+        let now = self.clock.now();
+        let mut queue = self.queue.lock();
+        if queue.work.is_empty() {
+            queue.since = now;
+        }
+        queue.work.extend(inputs.into_iter().map(Into::into));
     }
 
     /// Whether a reactor has to run the Core before it sleeps.
@@ -160,7 +184,7 @@ impl Engine {
                 self.turn_ended.notify_all();
             }
             // Whoever pushed while we held the Core has left its inputs to us.
-            if !turn.more && self.queue.lock().is_empty() {
+            if !turn.more && self.queue.lock().work.is_empty() {
                 return;
             }
             if turn.gave_batch && runner == Runner::LogWriter {
@@ -181,6 +205,24 @@ impl Engine {
         seen
     }
 
+    /// What the Core has counted, how long its stages took, and how many sessions live.
+    pub fn stats(&self, shared: &Shared) -> (CoreStats, CoreStages, usize) {
+        let machine = self.machine.lock();
+        let stats = machine.stats();
+        drop(machine);
+        self.leave_to_reactor(shared);
+        stats
+    }
+
+    /// Counts all of that anew.
+    pub fn reset_stats(&self, shared: &Shared) {
+        let mut machine = self.machine.lock();
+        machine.stages = CoreStages::default();
+        machine.member.core_mut().reset_stats();
+        drop(machine);
+        self.leave_to_reactor(shared);
+    }
+
     fn leave_to_reactor(&self, shared: &Shared) {
         self.is_unfinished.store(true, Ordering::SeqCst);
         shared.mailboxes[0].wake();
@@ -193,13 +235,13 @@ impl Engine {
         &self,
         patience: Duration,
         shared: &Shared,
-        look: impl FnOnce(&mut Core, Option<Duration>) -> R,
+        look: impl FnOnce(&mut Machine, Option<Duration>) -> R,
     ) -> Option<R> {
         let mut machine = self.machine.try_lock_for(patience)?;
         let now = machine.clock.now();
         let writing = machine.writing_since.filter(|_| machine.is_writing);
         let writing = writing.map(|since| now.since(since));
-        let seen = look(machine.member.core_mut(), writing);
+        let seen = look(&mut machine, writing);
         drop(machine);
         self.leave_to_reactor(shared);
         Some(seen)
@@ -260,10 +302,38 @@ impl Engine {
 impl Machine {
     /// Feeds the Core all there is.
     fn step(&mut self, engine: &Engine, shared: &Shared) {
-        std::mem::swap(&mut *engine.queue.lock(), &mut self.inputs);
+        let mut queue = engine.queue.lock();
+        std::mem::swap(&mut queue.work, &mut self.inputs);
+        let since = queue.since;
+        drop(queue);
         let mut inputs = std::mem::take(&mut self.inputs);
+        let core = self.member.core();
+        let (taken, closed) = (core.requests_taken(), core.closings());
+        let began = self.clock.now();
         self.step_all(inputs.drain(..), shared);
         self.inputs = inputs;
+        let core = self.member.core();
+        let (taken, closed) = (core.requests_taken() - taken, core.closings() - closed);
+        if taken > 0 {
+            let ended = self.clock.now();
+            let took_us = ended.since(began).as_micros() as u64;
+            self.stages.queue_us.count(began.since(since).as_micros() as u64);
+            self.stages.queue_len.count(taken);
+            self.stages.prepare_us.count(took_us);
+            (0..closed).for_each(|_| self.stages.close_us.count(took_us));
+            self.unwritten_since.get_or_insert(ended);
+        }
+    }
+
+    /// The half of the server that orders and applies.
+    pub fn core(&mut self) -> &mut Core {
+        self.member.core_mut()
+    }
+
+    /// What it has counted, how long its stages took, and how many sessions live.
+    pub fn stats(&self) -> (CoreStats, CoreStages, usize) {
+        let core = self.member.core();
+        (core.stats(), self.stages.clone(), core.session_count())
     }
 
     fn step_all(&mut self, inputs: impl IntoIterator<Item = Work>, shared: &Shared) {
@@ -273,7 +343,11 @@ impl Machine {
         for work in inputs {
             match work {
                 Work::Core(input) => {
-                    self.is_writing &= !matches!(input, Input::Durable(_));
+                    if matches!(input, Input::Durable(_)) && self.is_writing {
+                        self.is_writing = false;
+                        let took = self.clock.now().since(self.batch_since);
+                        self.stages.durable_us.count(took.as_micros() as u64);
+                    }
                     self.member.step(input, &tree, &mut self.outputs);
                 }
                 Work::Peer(input) => self.member.step_peer(input, &tree, &mut self.outputs),
@@ -300,11 +374,16 @@ impl Machine {
             && let Some(log) = &self.log
             && let Some(batch) = self.member.core_mut().take_log_batch()
         {
+            let now = self.clock.now();
             self.is_writing = true;
-            self.writing_since = Some(self.clock.now());
+            self.writing_since = Some(now);
+            self.batch_since = self.unwritten_since.take().unwrap_or(now);
             gave_batch = true;
             // It takes no more only when it has failed: it says why, and the process ends.
             let _ = log.send(LogJob::Batch(batch));
+            let given = self.clock.now().since(now);
+            self.stages.hand_over_us.count(given.as_micros() as u64);
+            self.stages.log_queue_us.count(now.since(self.batch_since).as_micros() as u64);
         }
         if self.member.core().has_work_to_apply() && !(gave_batch && runner == Runner::LogWriter) {
             self.apply(shared);

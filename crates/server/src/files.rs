@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use oxikeeper_proto::Zxid;
+use oxikeeper_node::time::Now;
+use oxikeeper_proto::replay::{ReplayFault, ReplayTarget, SnapshotSink};
+use oxikeeper_proto::stat::StatPersisted;
+use oxikeeper_proto::{Acl, SessionId, Txn, TxnDigest, TxnHeader, Zxid};
 use oxikeeper_storage::{
     Compression, Dirs, Disk, RecoverOptions, SnapshotFile, SnapshotWriter, StorageError, clean_up,
     recent_transactions, recover, truncate_log,
@@ -11,6 +15,8 @@ use oxikeeper_storage::{
 use oxikeeper_tree::{ChangeList, Restore, Tree, TreeOptions};
 use oxikeeper_zab::history::Proposal;
 use tracing::warn;
+
+use crate::clock::Clock;
 
 /// The files, and how they are read.
 pub struct Files<D: Disk> {
@@ -24,6 +30,8 @@ pub struct Files<D: Disk> {
     pub tree: TreeOptions,
     /// How snapshots are written.
     pub compression: Compression,
+    /// How long it takes to read them.
+    pub clock: Clock,
 }
 
 impl<D: Disk> Clone for Files<D> {
@@ -42,6 +50,66 @@ pub struct Restored {
     pub snapshot: Option<PathBuf>,
     /// There were no files at all.
     pub is_new: bool,
+    /// How long it took until the snapshot was read.
+    pub snapshot_took: Duration,
+    /// How long the logs took then.
+    pub logs_took: Duration,
+}
+
+/// A target that notes when the snapshot had been read.
+struct Timed {
+    restore: Restore,
+    clock: Clock,
+    snapshot_read: Now,
+}
+
+impl SnapshotSink for Timed {
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), ReplayFault> {
+        self.restore.session(id, timeout_ms)
+    }
+
+    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), ReplayFault> {
+        self.restore.acl(id, acl)
+    }
+
+    fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+    ) -> Result<(), ReplayFault> {
+        self.restore.node(path, data, acl_id, stat)
+    }
+}
+
+impl ReplayTarget for Timed {
+    fn begin_snapshot(&mut self, zxid: Zxid) {
+        self.restore.begin_snapshot(zxid);
+    }
+
+    fn begin_empty(&mut self) {
+        self.restore.begin_empty();
+    }
+
+    fn end_snapshot(&mut self, zxid: Zxid, digest: Option<(Zxid, u64)>) -> Result<(), ReplayFault> {
+        let ended = self.restore.end_snapshot(zxid, digest);
+        self.snapshot_read = self.clock.now();
+        ended
+    }
+
+    fn apply(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        digest: Option<TxnDigest>,
+    ) -> Result<(), ReplayFault> {
+        self.restore.apply(header, txn, digest)
+    }
+
+    fn finish(&mut self) -> Result<(), ReplayFault> {
+        self.restore.finish()
+    }
 }
 
 impl<D: Disk> Files<D> {
@@ -51,8 +119,13 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// Files that do not add up, and what the disk says.
     pub fn restore(&self, may_begin: bool) -> Result<Restored, StorageError> {
-        let mut restore = Restore::new(self.tree);
-        let recovered = recover(&*self.disk, &self.dirs, &self.recover, &mut restore)?;
+        let began = self.clock.now();
+        let restore = Restore::new(self.tree);
+        let mut timed = Timed { restore, clock: self.clock, snapshot_read: began };
+        let recovered = recover(&*self.disk, &self.dirs, &self.recover, &mut timed)?;
+        let Timed { restore, snapshot_read, .. } = timed;
+        let (snapshot_took, logs_took) =
+            (snapshot_read.since(began), self.clock.now().since(snapshot_read));
         for finding in &recovered.findings {
             warn!("{finding}");
         }
@@ -71,7 +144,14 @@ impl<D: Disk> Files<D> {
             None if recovered.fresh && !may_begin => None,
             _ => Some(self.write_snapshot(&mut tree, |writer, digest| writer.finish(digest))?.path),
         };
-        Ok(Restored { tree, replayed: recovered.replayed, snapshot, is_new: recovered.fresh })
+        Ok(Restored {
+            tree,
+            replayed: recovered.replayed,
+            snapshot,
+            is_new: recovered.fresh,
+            snapshot_took,
+            logs_took,
+        })
     }
 
     /// The last `count` transactions up to `last`, for learners that rejoin.

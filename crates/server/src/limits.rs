@@ -18,6 +18,8 @@ struct Open {
     total: usize,
     /// Connections refused since the start.
     refused: u64,
+    /// Those among them that are not to be told of any more.
+    refused_told: u64,
     by_address: BTreeMap<IpAddr, usize>,
 }
 
@@ -56,6 +58,18 @@ impl ConnectionLimits {
     /// Connections refused since the start.
     pub fn refused(&self) -> u64 {
         self.open.lock().refused
+    }
+
+    /// Connections refused since the start, or since operators had them counted anew.
+    pub fn refused_newly(&self) -> u64 {
+        let open = self.open.lock();
+        open.refused - open.refused_told
+    }
+
+    /// Counts refusals anew, for operators.
+    pub fn reset_refused(&self) {
+        let mut open = self.open.lock();
+        open.refused_told = open.refused;
     }
 
     fn count(&self, open: &mut Open, address: IpAddr) -> Result<(), Exceeded> {
@@ -103,7 +117,9 @@ mod tests {
         assert_eq!(limits.opened(a), Err(Exceeded::PerAddress(2)));
         assert_eq!(limits.opened(b), Ok(()));
         assert_eq!(limits.opened(b), Err(Exceeded::Total(3)));
-        assert_eq!(limits.refused(), 2);
+        assert_eq!((limits.refused(), limits.refused_newly()), (2, 2));
+        limits.reset_refused();
+        assert_eq!((limits.refused(), limits.refused_newly()), (2, 0));
         limits.closed(a);
         assert_eq!(limits.opened(b), Ok(()));
         let unlimited = ConnectionLimits::new(0, 0, None);

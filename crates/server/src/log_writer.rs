@@ -115,6 +115,7 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn write(&mut self, batch: &LogBatch) -> Result<(), StorageError> {
+        let began_all = self.clock.now();
         for (index, (zxid, _)) in batch.records.iter().enumerate() {
             self.log.append(*zxid, batch.payload(index))?;
         }
@@ -126,8 +127,11 @@ impl<D: Disk> LogWriter<D> {
         };
         let took = self.clock.now().since(began);
         let counters = &self.shared.counters;
-        counters.fsync_us.lock().count(took.as_micros() as u64);
-        counters.batch_txns.lock().count(batch.records.len() as u64);
+        let mut disk = counters.disk.lock();
+        disk.fsync_us.count(took.as_micros() as u64);
+        disk.write_us.count((took + began.since(began_all)).as_micros() as u64);
+        disk.batch_txns.count(batch.records.len() as u64);
+        drop(disk);
         if took > self.warn_after {
             counters.fsync_slow.fetch_add(1, Ordering::Relaxed);
             // Checks of logs search for these words, as Apache spells them.

@@ -4,16 +4,19 @@
 //! report. Here it only gets its name. Source: operations reference, 4.
 
 mod names;
+mod stages;
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use oxikeeper_node::command::FrontStats;
-use oxikeeper_node::core::ConnectionThrottleStats;
+use oxikeeper_node::core::CoreStats;
 use oxikeeper_node::histogram::Histogram;
+use oxikeeper_node::namespaces::Namespaces;
 use rustix::process::{Resource, getrlimit};
 
 pub use self::names::{ADVANCED, BASIC, COUNTERS, GAUGES};
+pub use self::stages::{CoreStages, DiskStages};
 use crate::commands::Commands;
 use crate::ensemble::{Mode, Standing};
 use crate::shared::{FrontReport, Shared};
@@ -44,8 +47,12 @@ pub struct Gathered {
     pub outstanding: usize,
     /// Watches.
     pub watches: usize,
-    /// Handshakes that were throttled.
-    pub throttle: ConnectionThrottleStats,
+    /// What the Core counts.
+    pub core: CoreStats,
+    /// How long its stages take.
+    pub stages: CoreStages,
+    /// What was read below each node under the root.
+    pub reads: Namespaces,
     /// Sessions that live.
     pub sessions: usize,
     /// Process uptime, milliseconds.
@@ -64,11 +71,7 @@ pub struct Snapshot {
     open_files: u64,
     open_files_max: u64,
     snapshot_errors: u64,
-    fsync_us: Histogram,
-    batch_txns: Histogram,
-    snapshot_us: Histogram,
-    load_us: Histogram,
-    load_txns: Histogram,
+    disk: DiskStages,
     standing: Standing,
 }
 
@@ -162,27 +165,21 @@ pub fn open_files() -> u64 {
     if told > 0 { told } else { fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64) }
 }
 
-fn once(value: &AtomicU64) -> Histogram {
-    let mut spread = Histogram::default();
-    spread.count(value.load(Ordering::Relaxed));
-    spread
-}
-
 impl Snapshot {
     /// From what the reactors have reported and from what can be seen of the rest.
     pub fn gather(report: &FrontReport, commands: &Commands, shared: &Shared) -> Snapshot {
-        let (sessions, throttle) = shared
-            .engine
-            .with_core(shared, |core| (core.session_count(), core.connection_throttle_stats()));
+        let (core, stages, sessions) = shared.engine.stats(shared);
         let gathered = Gathered {
             stats: report.stats,
             connections: report.connections,
             outstanding: report.outstanding,
             watches: report.watches,
-            throttle,
+            core,
+            stages,
+            reads: report.reads.clone(),
             sessions,
             uptime_ms: commands.clock.now().millis(),
-            refused: commands.limits.refused(),
+            refused: commands.limits.refused_newly(),
         };
         Snapshot::of(gathered, shared)
     }
@@ -198,12 +195,9 @@ impl Snapshot {
             data_size: tree.data_size(),
             open_files: open_files(),
             open_files_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-            snapshot_errors: shared.counters.snapshot_errors.load(Ordering::Relaxed),
-            fsync_us: *shared.counters.fsync_us.lock(),
-            batch_txns: *shared.counters.batch_txns.lock(),
-            snapshot_us: *shared.counters.snapshot_us.lock(),
-            load_us: once(&shared.counters.load_us),
-            load_txns: once(&shared.counters.load_txns),
+            snapshot_errors: shared.counters.snapshot_errors.load(Ordering::Relaxed)
+                - shared.counters.snapshot_errors_told.load(Ordering::Relaxed),
+            disk: shared.counters.disk.lock().clone(),
             standing: shared.standing.lock().clone(),
         }
     }
@@ -228,7 +222,7 @@ impl Snapshot {
                 0 => Value::Decimal(0.0),
                 count => Value::Decimal(stats.latency_us_sum as f64 / count as f64 / 1000.0),
             },
-            "connection_drop_probability" => Value::Decimal(gathered.throttle.drop_chance),
+            "connection_drop_probability" => Value::Decimal(gathered.core.throttle.drop_chance),
             "ephemerals_count" => Value::of(self.ephemerals),
             "global_sessions" => Value::of(gathered.sessions),
             // Apache says -1 before the first reply.
@@ -259,31 +253,75 @@ impl Snapshot {
 
     /// One of [`COUNTERS`]; 0 for what is not counted or does not happen here.
     pub fn counter(&self, name: &str) -> u64 {
-        let Gathered { stats, throttle, refused, .. } = &self.gathered;
+        let Gathered { stats, core, refused, .. } = &self.gathered;
         let throttled = &stats.throttled;
         match name {
-            "connection_drop_count" => throttle.dropped,
-            "connection_rejected" => refused + throttle.rejected,
+            "bytes_received_count" => stats.received_bytes,
+            "connection_drop_count" => stats.dropped,
+            "connection_rejected" => refused + core.throttle.rejected + core.throttle.dropped,
+            "connection_request_count" => stats.handshakes,
+            "connection_revalidate_count" => core.resumptions,
+            "digest_mismatches_count" => core.digest_mismatches,
             "large_requests_rejected" => throttled.large_requests,
+            "outstanding_changes_queued" => core.changes_queued,
+            "outstanding_changes_removed" => core.changes_removed,
+            "prep_processor_request_queued" => core.requests,
             "request_throttle_wait_count" => throttled.outstanding,
-            "response_bytes" => stats.response_bytes.sum,
+            "response_bytes" => stats.response_bytes_before + stats.response_bytes.sum,
             "snapshot_error_count" => self.snapshot_errors,
             "sessionless_connections_expired" => throttled.no_handshake,
+            "stale_sessions_expired" => core.expired,
+            "sync_processor_request_queued" => self.disk.batch_txns.sum,
+            "watch_bytes" => stats.watch_bytes,
             _ => 0,
         }
     }
 
     /// One of [`BASIC`] or [`ADVANCED`]; empty for what is not counted or does not happen here.
     pub fn summary(&self, name: &str) -> Summary {
+        let Gathered { stats, core, stages, .. } = &self.gathered;
+        let disk = &self.disk;
         match name {
-            "dbinittime" => Summary::micros(self.load_us),
-            "fsynctime" => Summary::micros(self.fsync_us),
-            "readlatency" => Summary::micros(self.gathered.stats.reads),
-            "snapshottime" => Summary::micros(self.snapshot_us),
-            "startup_txns_loaded" => Summary::plain(self.load_txns),
-            "sync_processor_batch_size" => Summary::plain(self.batch_txns),
-            "updatelatency" => Summary::micros(self.gathered.stats.updates),
+            "close_session_prep_time" => Summary::micros(stages.close_us),
+            "connection_token_deficit" => Summary::plain(core.token_deficit),
+            "dbinittime" => Summary::micros(disk.load_us),
+            // There is nothing to a flush but the sync.
+            "fsynctime" | "sync_processor_queue_flush_time_ms" => Summary::micros(disk.fsync_us),
+            "node_changed_watch_count" => Summary::plain(stats.fired.changed),
+            "node_children_watch_count" => Summary::plain(stats.fired.children),
+            "node_created_watch_count" => Summary::plain(stats.fired.created),
+            "node_deleted_watch_count" => Summary::plain(stats.fired.deleted),
+            "prep_process_time" => Summary::micros(stages.prepare_us),
+            "prep_processor_queue_size" => Summary::plain(stages.queue_len),
+            "prep_processor_queue_time_ms" => Summary::micros(stages.queue_us),
+            "propagation_latency" => Summary::plain(core.propagation_ms),
+            "proposal_process_time" => Summary::micros(stages.hand_over_us),
+            "readlatency" => Summary::micros(stats.reads),
+            "snapshottime" => Summary::micros(disk.snapshot_us),
+            "startup_snap_load_time" => Summary::micros(disk.load_snapshot_us),
+            "startup_txns_load_time" => Summary::micros(disk.load_logs_us),
+            "startup_txns_loaded" => Summary::plain(disk.load_txns),
+            "sync_process_time" => Summary::micros(disk.write_us),
+            // The log takes all that waits for it at once.
+            "sync_processor_batch_size" | "sync_processor_queue_size" => {
+                Summary::plain(disk.batch_txns)
+            }
+            "sync_processor_queue_and_flush_time_ms" => Summary::micros(stages.durable_us),
+            "sync_processor_queue_time_ms" => Summary::micros(stages.log_queue_us),
+            "updatelatency" => Summary::micros(stats.updates),
             _ => Summary::plain(Histogram::default()),
         }
+    }
+
+    /// The summaries that exist for each node under the root that was read or written, by the names of
+    /// their set and of the node.
+    pub fn by_namespace(&self) -> impl Iterator<Item = (&'static str, &str, Summary)> {
+        let sets = [
+            ("read_per_namespace", &self.gathered.reads),
+            ("write_per_namespace", &self.gathered.core.writes),
+        ];
+        sets.into_iter().flat_map(|(set, namespaces)| {
+            namespaces.iter().map(move |(name, values)| (set, name, Summary::plain(*values)))
+        })
     }
 }

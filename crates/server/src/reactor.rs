@@ -286,6 +286,9 @@ impl Reactor {
             socket.is_paused = true;
             self.set_interest(conn);
         } else {
+            if !socket.is_ending {
+                self.front.count_drop();
+            }
             socket.is_ending = true;
             self.write(conn, at);
         }
@@ -407,7 +410,7 @@ impl Reactor {
             return;
         }
         if self.commands.wants(Want::ResetServer, answered) {
-            self.front.reset_stats();
+            self.front.reset_stats(self.commands.resets_everything);
         }
         if self.commands.wants(Want::ResetConnections, answered) {
             self.front.reset_connection_stats();
@@ -424,6 +427,7 @@ impl Reactor {
         };
         *report = FrontReport {
             stats: self.front.stats(),
+            reads: self.front.reads().clone(),
             connections: self.front.connection_count(),
             outstanding: self.front.outstanding_count(),
             watches: self.front.watch_count(),

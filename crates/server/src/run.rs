@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin;
 use crate::clock::{self, Clock};
 use crate::commands::{Commands, poke_all};
-use crate::config::{Config, Note};
+use crate::config::{Config, MetricsProvider, Note};
 use crate::dir_lock;
 use crate::engine::{Engine, Runner};
 use crate::ensemble::{
@@ -35,6 +35,7 @@ use crate::error::RunError;
 use crate::files::{Files, Restored};
 use crate::limits::{ConnectionLimits, Exceeded};
 use crate::log_writer::{LogAhead, LogJob, LogWriter, prepare_logs};
+use crate::metrics::DiskStages;
 use crate::open_files;
 use crate::reactor::{Accepted, Desk, Reactor, WAKER};
 use crate::shared::{Counters, LastSnapshot, Mailbox, Shared};
@@ -114,9 +115,11 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
         recover: config.recover,
         tree: config.tree,
         compression: config.compression,
+        clock,
     };
     let may_begin = ensemble.as_ref().is_none_or(|ensemble| ensemble.may_begin_empty);
-    let Restored { mut tree, replayed, snapshot, is_new } = files.restore(may_begin)?;
+    let Restored { mut tree, replayed, snapshot, is_new, snapshot_took, logs_took } =
+        files.restore(may_begin)?;
     let peer = match &ensemble {
         None => None,
         Some(ensemble) => {
@@ -126,12 +129,12 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
         }
     };
     let counters = Counters {
-        load_us: AtomicU64::new(clock.now().since(began).as_micros() as u64),
-        load_txns: AtomicU64::new(replayed),
+        disk: Mutex::new(load_stages(clock.now().since(began), snapshot_took, logs_took, replayed)),
         last_snapshot: Mutex::new(snapshot.as_deref().and_then(LastSnapshot::found)),
         ..Counters::default()
     };
-    let started = Started { clock, config, files, counters, ensemble: ensemble.zip(peer) };
+    let started =
+        Started { clock, config, files, counters, replayed, ensemble: ensemble.zip(peer) };
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let zxid = tree.last_zxid();
     let server = Server::start(started, tree, listener, admin)?;
@@ -149,11 +152,22 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
     Ok(ExitCode::from(128 + signal as u8))
 }
 
+fn load_stages(all: Duration, snapshot: Duration, logs: Duration, txns: u64) -> DiskStages {
+    let mut stages = DiskStages::default();
+    stages.load_us.count(all.as_micros() as u64);
+    stages.load_snapshot_us.count(snapshot.as_micros() as u64);
+    stages.load_logs_us.count(logs.as_micros() as u64);
+    stages.load_txns.count(txns);
+    stages
+}
+
 struct Started {
     clock: Clock,
     config: Config,
     files: Files<RealDisk>,
     counters: Counters,
+    /// Transactions that came from logs.
+    replayed: u64,
     ensemble: Option<(Ensemble, Peer)>,
 }
 
@@ -172,10 +186,9 @@ impl Server {
         listener: Option<TcpListener>,
         admin: admin::Listeners,
     ) -> Result<Server, RunError> {
-        let Started { clock, config, files, counters, ensemble } = started;
+        let Started { clock, config, files, counters, replayed, ensemble } = started;
         let (disk, dirs) = (Arc::clone(&files.disk), files.dirs.clone());
         let admin_dirs = dirs.clone();
-        let replayed = counters.load_txns.load(Ordering::Relaxed);
         let system = |what| move |error| RunError::System(what, error);
         let node = Arc::new(config.node.clone());
         let polls: Vec<Poll> = (0..config.reactors)
@@ -278,7 +291,15 @@ impl Server {
             session_timeout_ms_max: node.session_timeout_ms_max,
             listen_backlog: config.listen_backlog,
         };
-        let commands = Arc::new(Commands::new(desks.clone(), settings, clock, Arc::clone(&limits)));
+        // As Apache's providers: a counter of Prometheus never falls.
+        let resets_everything = matches!(config.metrics, MetricsProvider::Default);
+        let commands = Arc::new(Commands::new(
+            desks.clone(),
+            settings,
+            clock,
+            Arc::clone(&limits),
+            resets_everything,
+        ));
         for (index, poll) in (0..front_count).zip(polls) {
             let reactor = Reactor::new(
                 Front::new(FrontId(index), Arc::clone(&node)),

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use mio::Waker;
 use oxikeeper_node::command::{ClientLine, FrontStats};
 use oxikeeper_node::front::throttle::Load;
-use oxikeeper_node::histogram::Histogram;
 use oxikeeper_node::mail::MailBatch;
+use oxikeeper_node::namespaces::Namespaces;
 use oxikeeper_node::time::WallTime;
 use oxikeeper_proto::{SessionId, Zxid};
 use oxikeeper_tree::Tree;
@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::config::EnsembleConfig;
 use crate::engine::{Engine, Runner, Work};
 use crate::ensemble::{Mode, SharedStanding};
+use crate::metrics::DiskStages;
 
 /// Mail for one reactor.
 pub struct Mailbox {
@@ -116,6 +117,8 @@ impl Mailbox {
 pub struct FrontReport {
     /// Its counters.
     pub stats: FrontStats,
+    /// What was read below each node under the root.
+    pub reads: Namespaces,
     /// Open connections.
     pub connections: usize,
     /// Requests not answered.
@@ -132,6 +135,7 @@ impl FrontReport {
     /// Adds another reactor's.
     pub fn merge(&mut self, other: &FrontReport) {
         self.stats.merge(&other.stats);
+        self.reads.merge(&other.reads);
         self.connections += other.connections;
         self.outstanding += other.outstanding;
         self.watches += other.watches;
@@ -143,22 +147,25 @@ impl FrontReport {
 /// What the threads beside the reactors count, for operators.
 #[derive(Default)]
 pub struct Counters {
-    /// How long syncs of the log took, microseconds.
-    pub fsync_us: Mutex<Histogram>,
+    /// How long it takes to write and read files.
+    pub disk: Mutex<DiskStages>,
     /// Syncs that took longer than `fsync.warningthresholdms`.
     pub fsync_slow: AtomicU64,
-    /// Transactions in one sync.
-    pub batch_txns: Mutex<Histogram>,
-    /// How long snapshots took, microseconds.
-    pub snapshot_us: Mutex<Histogram>,
-    /// Snapshots that failed.
+    /// Snapshots that failed since the start.
     pub snapshot_errors: AtomicU64,
+    /// Those among them that are not to be told of any more.
+    pub snapshot_errors_told: AtomicU64,
     /// The last snapshot that was written.
     pub last_snapshot: Mutex<Option<LastSnapshot>>,
-    /// How long files were read at the start, microseconds.
-    pub load_us: AtomicU64,
-    /// Transactions replayed at the start.
-    pub load_txns: AtomicU64,
+}
+
+impl Counters {
+    /// Counts anew what Apache's `srst` does.
+    pub fn reset(&self) {
+        *self.disk.lock() = DiskStages::default();
+        let errors = self.snapshot_errors.load(Ordering::Relaxed);
+        self.snapshot_errors_told.store(errors, Ordering::Relaxed);
+    }
 }
 
 /// A snapshot file.

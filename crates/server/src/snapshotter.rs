@@ -86,7 +86,7 @@ impl<D: Disk> Snapshotter<D> {
         drop(tree);
         let took_ms = self.clock.now().since(began).as_millis() as u64;
         let counters = &self.shared.counters;
-        counters.snapshot_us.lock().count(self.clock.now().since(began).as_micros() as u64);
+        counters.disk.lock().snapshot_us.count(self.clock.now().since(began).as_micros() as u64);
         match written {
             Ok(None) => info!(%zxid, "no snapshot: the state was replaced"),
             Ok(Some(file)) => {

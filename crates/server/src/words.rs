@@ -64,7 +64,10 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
         "srvr" => summary::server(report, shared),
         "stat" => summary::status(report, shared),
         "mntr" => mntr::text(&Snapshot::gather(report, commands, shared)),
-        "srst" => "Server stats reset.\n".to_owned(),
+        "srst" => {
+            commands.reset_counters(shared);
+            "Server stats reset.\n".to_owned()
+        }
         "crst" => "Connection stats reset.\n".to_owned(),
         "cons" => connections::details(report, commands.clock),
         "dump" => connections::dump(report, commands, shared),

@@ -12,6 +12,7 @@ use oxikeeper_proto::{Encode, ErrorCode, OpCode, SessionId, Txn, Zxid};
 use oxikeeper_tree::{Applied, ChangeList, Outcome, Tree};
 use tracing::error;
 
+use super::stats::count_writes;
 use super::{Answer, Core, Origin, Pending};
 use crate::mail::{CloseReason, Mail, MailBatch};
 use crate::mutation::{Mutation, mutated};
@@ -133,10 +134,14 @@ impl Core {
         let applied = tree.apply(&header, &txn, &mut outgoing.changes);
         if digest.is_some_and(|digest| digest.tree_digest as u64 != applied.digest) {
             error!(%zxid, kind = header.kind, "digest of the tree differs from the prediction");
+            self.stats.digest_mismatches += 1;
             debug_assert!(false, "digest mismatch at {zxid}");
         }
         self.outstanding.applied(zxid);
         self.log_digest(zxid, applied.digest);
+        count_writes(&mut self.stats.writes, &txn);
+        let age_ms = self.wall.0.saturating_sub(header.time_ms);
+        self.stats.propagation_ms.count(u64::try_from(age_ms).unwrap_or(0));
         if !mutated(Mutation::ReplyBeforeEvent) {
             outgoing.tell_changes(first_change, &self.watching);
         }

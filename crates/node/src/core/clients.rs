@@ -21,6 +21,8 @@ impl Core {
         if !self.serves_clients() {
             return self.close(conn, CloseReason::NotServing);
         }
+        self.stats.resumptions += u64::from(session != SessionId::NONE);
+        self.stats.token_deficit.count(self.bucket.deficit().into());
         if !self.bucket.admits(session, self.now) {
             return self.close(conn, CloseReason::Throttled);
         }
@@ -67,6 +69,7 @@ impl Core {
             let request = ForwardedRequest::create_session(session, timeout_ms);
             return self.tell_leader(FromLearner::Request(request));
         }
+        self.stats.requests += 1;
         self.sessions.track(session, timeout_ms, Some(conn), self.now);
         self.propose(Some(origin), session, Xid::INTERNAL, &Txn::CreateSession(timeout_ms));
     }

@@ -55,8 +55,19 @@ impl Bucket {
     }
 
     pub fn stats(&self) -> ConnectionThrottleStats {
-        let full = self.settings.as_ref().map_or(0, |settings| settings.tokens_max);
-        ConnectionThrottleStats { deficit: full - self.tokens, ..self.stats }
+        ConnectionThrottleStats { deficit: self.deficit(), ..self.stats }
+    }
+
+    /// Tokens that it lacks.
+    pub fn deficit(&self) -> u32 {
+        self.settings.as_ref().map_or(0, |settings| settings.tokens_max - self.tokens)
+    }
+
+    /// Begins to count refusals anew.
+    pub fn reset_stats(&mut self) {
+        let drop_chance = self.stats.drop_chance;
+        self.stats = ConnectionThrottleStats { drop_chance, ..ConnectionThrottleStats::default() };
+        self.told = 0;
     }
 
     /// Whether a handshake may go on, for a new session or for one to be resumed.

@@ -26,11 +26,13 @@ impl Core {
         let leads = self.is_leading() && !self.log_full;
         if leads || (self.config.local_sessions && !self.is_leading()) {
             for session in self.sessions.expired(heard.min(self.now)) {
+                self.stats.expired += 1;
                 let is_local = self.sessions.get(session).is_some_and(|tracked| tracked.is_local);
                 if is_local {
                     self.expire_local(session);
                 } else if leads {
                     info!(%session, "session expired");
+                    self.stats.requests += 1;
                     self.close_session(session, None, Xid::INTERNAL, tree);
                 }
             }

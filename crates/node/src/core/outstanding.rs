@@ -72,6 +72,8 @@ pub(super) struct Outstanding {
     ephemeral_bytes: HashMap<SessionId, usize, FixedState>,
     /// Set while a multi is prepared.
     undo: Option<Undo>,
+    /// How often something came to `touched`, and went.
+    counted: (u64, u64),
 }
 
 impl Outstanding {
@@ -88,7 +90,18 @@ impl Outstanding {
             digest: tree.digest(),
             ephemeral_bytes,
             undo: None,
+            counted: (0, 0),
         }
+    }
+
+    /// How often a node came to be outstanding, and how often it ceased to be.
+    pub fn counted(&self) -> (u64, u64) {
+        self.counted
+    }
+
+    /// Counts anew.
+    pub fn reset_counted(&mut self) {
+        self.counted = (0, 0);
     }
 
     /// Digest of the tree after everything outstanding.
@@ -237,6 +250,7 @@ impl Outstanding {
             self.count_ephemeral(session, |_| bytes);
         }
         self.digest = undo.digest;
+        self.counted.1 += self.touched.len().saturating_sub(undo.touched_count) as u64;
         self.touched.truncate(undo.touched_count);
     }
 
@@ -246,6 +260,7 @@ impl Outstanding {
             if *touched > zxid {
                 break;
             }
+            self.counted.1 += 1;
             if let Some((_, path)) = self.touched.pop_front()
                 && let HashEntry::Occupied(place) = self.entries.entry(path)
                 && place.get().zxid <= zxid
@@ -280,6 +295,7 @@ impl Outstanding {
         };
         if old.as_ref().is_none_or(|old| old.zxid != zxid) {
             self.touched.push_back((zxid, Arc::clone(&path)));
+            self.counted.0 += 1;
         }
         if let Some(undo) = &mut self.undo {
             undo.entries.push((path, old));

@@ -96,7 +96,17 @@ impl Front {
         let (change, path) = batch.changes.get(index);
         let Front { watches, connections, config, dirty, stats, event_frame, .. } = self;
         let mut encoded = None;
+        // The event being told, and how many have watched for it.
+        let mut fired = None;
         watches.trigger(change.kind, path, |slot, event, path, of_parent| {
+            match &mut fired {
+                Some((told, watchers)) if *told == event => *watchers += 1,
+                other => {
+                    if let Some((told, watchers)) = other.replace((event, 1)) {
+                        stats.fired.count(told, watchers);
+                    }
+                }
+            }
             let Some(connection) = &mut connections[slot as usize] else {
                 return;
             };
@@ -115,6 +125,7 @@ impl Front {
             connection.output_mut().extend_from_slice(event_frame);
             connection.sent_count += 1;
             stats.sent += 1;
+            stats.watch_bytes += (event_frame.len() - LENGTH_BYTES) as u64;
             if !connection.is_dirty {
                 connection.is_dirty = true;
                 dirty.push(slot);
@@ -123,6 +134,9 @@ impl Front {
                 close(connection, CloseHow::Now, "it does not read its watch events", out);
             }
         });
+        if let Some((told, watchers)) = fired {
+            stats.fired.count(told, watchers);
+        }
     }
 
     fn reply(

@@ -13,6 +13,7 @@ use oxikeeper_proto::{DecodeError, Encode, ErrorCode, OpCode, Reader, Xid, Zxid}
 
 use super::connection::Connection;
 use super::read::{LeftWatch, ReadContext};
+use super::request::LENGTH_BYTES;
 use super::watch_table::{self, CHILD, DATA, PERSISTENT, RECURSIVE, Slot};
 use super::{Front, View};
 use crate::mutation::{Mutation, mutated};
@@ -65,11 +66,12 @@ impl Front {
         at: View<'_>,
     ) {
         let ids = std::sync::Arc::clone(&connection.ids);
-        let context = ReadContext {
+        let mut context = ReadContext {
             tree: at.tree,
             auth: &self.config.auth,
             ids: &ids,
             session: connection.session,
+            reads: &mut self.reads,
         };
         let output = connection.output_mut();
         let start = output.len();
@@ -154,7 +156,9 @@ impl Front {
         let mut tell = |event, path: &str| {
             connection.sent_count += 1;
             self.stats.sent += 1;
+            let before = connection.output().len() + LENGTH_BYTES;
             put_event(connection.output_mut(), Zxid::from_wire(-1), event, path);
+            self.stats.watch_bytes += (connection.output().len() - before) as u64;
         };
         for path in some(request.data_watches)? {
             match at.tree.node(&path).map(|node| node.stat().mzxid.to_wire()) {

@@ -15,6 +15,10 @@ use oxikeeper_proto::{Encode, ErrorCode, Id, OpCode, Reader, SessionId};
 use oxikeeper_tree::{Node, Tree};
 
 use crate::auth::{AuthPolicy, may_administer, redacted};
+use crate::namespaces::Namespaces;
+
+/// What Apache counts for the stat of a node that is read.
+const STAT_BYTES: usize = 6 * 8 + 5 * 4;
 
 /// A watch that a read leaves behind.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct ReadContext<'c> {
     pub ids: &'c [Id],
     /// The reader's session.
     pub session: SessionId,
+    /// Where it is counted how much is read.
+    pub reads: &'c mut Namespaces,
 }
 
 /// What a read answers besides what it has written.
@@ -55,7 +61,7 @@ impl ReadContext<'_> {
     /// Answers a read into `out`; with an error, nothing of what was written there counts.
     /// `None` if the operation is not a read of the tree.
     pub fn read<'a>(
-        &self,
+        &mut self,
         op: OpCode,
         body: &'a [u8],
         out: &mut Vec<u8>,
@@ -97,7 +103,7 @@ impl ReadContext<'_> {
     }
 
     fn watchable<'a>(
-        &self,
+        &mut self,
         op: OpCode,
         path: Cow<'a, str>,
         watch: bool,
@@ -106,7 +112,7 @@ impl ReadContext<'_> {
         if op == OpCode::Exists && path.contains('\0') {
             return ReadResult::done(ErrorCode::BadArguments);
         }
-        let node = match self.readable(&path) {
+        let node = match readable(self.tree, self.auth, self.ids, &path) {
             Ok(node) => node,
             // exists watches a missing node; the others leave nothing behind when they fail.
             Err(ErrorCode::NoNode) if op == OpCode::Exists => {
@@ -116,12 +122,13 @@ impl ReadContext<'_> {
             Err(code) => return ReadResult::done(code),
         };
         match op {
-            OpCode::Exists => StatReply { stat: node.stat() }.encode(out),
-            OpCode::GetData => {
-                GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
+            OpCode::Exists => {
+                StatReply { stat: node.stat() }.encode(out);
+                self.reads.count(&path, STAT_BYTES);
             }
+            OpCode::GetData => self.data(&path, &node, out),
             _ => {
-                encode_children(&node, out);
+                self.children(&path, &node, out);
                 if op == OpCode::GetChildren2 {
                     node.stat().encode(out);
                 }
@@ -134,13 +141,20 @@ impl ReadContext<'_> {
         ReadResult { code: ErrorCode::Ok, watch }
     }
 
-    fn readable(&self, path: &str) -> Result<Node<'_>, ErrorCode> {
-        let node = self.tree.node(path).ok_or(ErrorCode::NoNode)?;
-        if self.auth.permits(node.acl(), perms::READ, self.ids) {
-            Ok(node)
-        } else {
-            Err(ErrorCode::NoAuth)
+    fn data(&mut self, path: &str, node: &Node<'_>, out: &mut Vec<u8>) {
+        let data = node.data();
+        GetDataReply { data, stat: node.stat() }.encode(out);
+        self.reads.count(path, STAT_BYTES + data.map_or(0, <[u8]>::len));
+    }
+
+    fn children(&mut self, path: &str, node: &Node<'_>, out: &mut Vec<u8>) {
+        (node.num_children() as i32).encode(out);
+        let mut names_bytes = 0;
+        for name in node.children() {
+            name.encode(out);
+            names_bytes += name.len();
         }
+        self.reads.count(path, STAT_BYTES + names_bytes);
     }
 
     fn acl(&self, path: &str, out: &mut Vec<u8>) -> ErrorCode {
@@ -160,7 +174,7 @@ impl ReadContext<'_> {
     }
 
     fn all_children_number(&self, path: &str, out: &mut Vec<u8>) -> ErrorCode {
-        match self.readable(path) {
+        match readable(self.tree, self.auth, self.ids, path) {
             Ok(node) => {
                 // Compat: Apache keeps the root under two names and counts the other one for "".
                 let count = node.descendants() + u32::from(path.is_empty());
@@ -187,7 +201,7 @@ impl ReadContext<'_> {
     }
 
     /// Every operation succeeds or fails by itself.
-    fn multi(&self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> ErrorCode {
+    fn multi(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> ErrorCode {
         let Ok(MultiRequest { ops }) = reader.get() else {
             return ErrorCode::MarshallingError;
         };
@@ -205,14 +219,14 @@ impl ReadContext<'_> {
             let Some(path) = path else {
                 return ErrorCode::MarshallingError;
             };
-            match self.readable(path) {
+            match readable(self.tree, self.auth, self.ids, path) {
                 Ok(node) if op.code() == OpCode::GetData => {
                     MultiHeader::result(OpCode::GetData).encode(out);
-                    GetDataReply { data: node.data(), stat: node.stat() }.encode(out);
+                    self.data(path, &node, out);
                 }
                 Ok(node) => {
                     MultiHeader::result(OpCode::GetChildren).encode(out);
-                    encode_children(&node, out);
+                    self.children(path, &node, out);
                 }
                 Err(code) => {
                     let err = code.to_wire();
@@ -226,9 +240,13 @@ impl ReadContext<'_> {
     }
 }
 
-fn encode_children(node: &Node<'_>, out: &mut Vec<u8>) {
-    (node.num_children() as i32).encode(out);
-    for name in node.children() {
-        name.encode(out);
-    }
+/// The node, if this reader may read it.
+fn readable<'t>(
+    tree: &'t Tree,
+    auth: &AuthPolicy,
+    ids: &[Id],
+    path: &str,
+) -> Result<Node<'t>, ErrorCode> {
+    let node = tree.node(path).ok_or(ErrorCode::NoNode)?;
+    if auth.permits(node.acl(), perms::READ, ids) { Ok(node) } else { Err(ErrorCode::NoAuth) }
 }

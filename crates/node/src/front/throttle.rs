@@ -75,6 +75,12 @@ impl Throttle {
         }
     }
 
+    /// Begins to count anew how often limits were met.
+    pub fn reset_stats(&mut self) {
+        self.stats = ThrottleStats::default();
+        self.told = ThrottleStats::default();
+    }
+
     /// Whether the server has so much to answer that it takes no second request of a connection.
     pub fn is_loaded(&self, limits: &Limits) -> bool {
         self.own.requests + self.others.requests > limits.outstanding_max

@@ -135,7 +135,11 @@ async fn fields(state: &State, name: &str, caller: &Caller) -> Fields {
         "connection_stat_reset" => {
             state.ask(Some(Want::ResetConnections)).await.map(|()| Vec::new())
         }
-        "stat_reset" => state.ask(Some(Want::ResetServer)).await.map(|()| Vec::new()),
+        "stat_reset" => {
+            let asked = state.ask(Some(Want::ResetServer)).await;
+            state.commands.reset_counters(&state.shared);
+            asked.map(|()| Vec::new())
+        }
         "dirs" => Ok(dirs(state)),
         "dump" => dump(state).await,
         "environment" => Ok(environment::lines()
@@ -270,7 +274,7 @@ fn set_trace_mask(state: &State, caller: &Caller) -> Fields {
 
 /// The digests of every 128th transaction.
 async fn hash(state: &State) -> Fields {
-    let digests = state.look_at_core(|core, _| core.digest_log()).await?;
+    let digests = state.look_at_core(|machine, _| machine.core().digest_log()).await?;
     let entry = |(zxid, digest): &(Zxid, u64)| {
         Json::object([
             ("zxid", Json::Int(zxid.to_wire())),
@@ -286,7 +290,7 @@ fn id(session: SessionId) -> Json {
 }
 
 async fn dump(state: &State) -> Fields {
-    let expiries = state.look_at_core(|core, _| core.session_expiries()).await?;
+    let expiries = state.look_at_core(|machine, _| machine.core().session_expiries()).await?;
     let mut by_time: Vec<(String, Json)> = Vec::new();
     for (when, session) in expiries {
         let when = when.millis().to_string();

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use oxikeeper_node::command::{ClientLine, FrontStats};
-use oxikeeper_node::core::{ConnectionThrottleStats, Core};
+use oxikeeper_node::core::CoreStats;
+use oxikeeper_node::namespaces::Namespaces;
 use oxikeeper_proto::{SessionId, Zxid};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::State;
 use crate::commands::Want;
+use crate::engine::Machine;
+use crate::metrics::CoreStages;
 
 /// How long a thread may take to answer before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,8 +45,12 @@ pub struct Facts {
     pub ephemerals: usize,
     /// Sessions that live.
     pub sessions: usize,
-    /// Handshakes that were throttled.
-    pub throttle: ConnectionThrottleStats,
+    /// What the Core counts.
+    pub core: CoreStats,
+    /// How long its stages take.
+    pub stages: CoreStages,
+    /// What was read below each node under the root.
+    pub reads: Namespaces,
 }
 
 impl State {
@@ -79,7 +86,7 @@ impl State {
     /// Somebody holds it for too long, in words.
     pub async fn look_at_core<R>(
         &self,
-        mut look: impl FnMut(&mut Core, Option<Duration>) -> R,
+        mut look: impl FnMut(&mut Machine, Option<Duration>) -> R,
     ) -> Result<R, String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -103,6 +110,7 @@ impl State {
         for desk in self.commands.desks() {
             let report = desk.report.lock();
             facts.stats.merge(&report.stats);
+            facts.reads.merge(&report.reads);
             facts.connections += report.connections;
             facts.outstanding += report.outstanding;
             facts.watches += report.watches;
@@ -117,10 +125,8 @@ impl State {
             self.commands.forget_watched();
         }
         asked?;
-        let core = |core: &mut Core, _: Option<Duration>| {
-            (core.session_count(), core.connection_throttle_stats())
-        };
-        (facts.sessions, facts.throttle) = self.look_at_core(core).await?;
+        (facts.core, facts.stages, facts.sessions) =
+            self.look_at_core(|machine, _| machine.stats()).await?;
         let tree = self.shared.tree.read();
         facts.zxid = tree.last_zxid();
         // Apache counts the root twice: once as "", once as "/".

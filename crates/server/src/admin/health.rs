@@ -43,7 +43,7 @@ async fn why_not(state: &State) -> Option<String> {
     if let Err(stuck) = state.ask(Some(Want::Counters)).await {
         return Some(stuck);
     }
-    match state.look_at_core(|core, writing| (core.is_log_full(), writing)).await {
+    match state.look_at_core(|machine, writing| (machine.core().is_log_full(), writing)).await {
         Err(stuck) => Some(stuck),
         Ok((true, _)) => {
             Some("the log's disk is full: writes are refused, reads are served".to_owned())

@@ -1,9 +1,10 @@
 //! Every metric of 3.9.5 by its name, for `/metrics` and for `monitor`.
 //!
 //! Dashboards and rules name them, so each has to be there; those that count what this server does
-//! not have, or does not count yet, are 0 (docs/COMPATIBILITY.md lists them). Values are gathered
-//! when they are asked for. Source: operations reference, 4.
+//! not have are 0 (docs/COMPATIBILITY.md lists them). Values are gathered when they are asked for.
+//! Source: operations reference, 4.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use hyper::{Response, StatusCode};
@@ -17,7 +18,9 @@ use super::stats::four_decimals;
 use super::{State, process};
 use crate::clock;
 use crate::commands::Want;
-use crate::metrics::{ADVANCED, BASIC, COUNTERS, GAUGES, Gathered, Snapshot, Value, open_files};
+use crate::metrics::{
+    ADVANCED, BASIC, COUNTERS, GAUGES, Gathered, Snapshot, Summary, Value, open_files,
+};
 
 fn snapshot(state: &State, facts: &Facts) -> Snapshot {
     let gathered = Gathered {
@@ -25,10 +28,12 @@ fn snapshot(state: &State, facts: &Facts) -> Snapshot {
         connections: facts.connections,
         outstanding: facts.outstanding,
         watches: facts.watches,
-        throttle: facts.throttle,
+        core: facts.core.clone(),
+        stages: facts.stages.clone(),
+        reads: facts.reads.clone(),
         sessions: facts.sessions,
         uptime_ms: state.clock.now().millis(),
-        refused: state.limits.refused(),
+        refused: state.limits.refused_newly(),
     };
     Snapshot::of(gathered, &state.shared)
 }
@@ -62,26 +67,30 @@ pub async fn monitor(state: &State) -> Fields {
     for name in COUNTERS {
         fields.push(((*name).to_owned(), Json::int(counter(name, state, &snapshot))));
     }
-    for (names, is_advanced) in [(BASIC, false), (ADVANCED, true)] {
-        for name in names {
-            let summary = snapshot.summary(name);
-            fields.extend([
-                (format!("avg_{name}"), Json::Float(four_decimals(summary.average()))),
-                (format!("min_{name}"), Json::int(summary.min())),
-                (format!("max_{name}"), Json::int(summary.max())),
-                (format!("cnt_{name}"), Json::int(summary.count())),
-                (format!("sum_{name}"), Json::int(summary.sum())),
-            ]);
-            if is_advanced {
-                for (label, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)]
-                {
-                    let value = Json::int(summary.quantile(share));
-                    fields.push((format!("{label}_{name}"), value));
-                }
-            }
+    for name in BASIC {
+        fields.extend(summary_fields(name, &snapshot.summary(name)));
+    }
+    for name in ADVANCED {
+        let summary = snapshot.summary(name);
+        fields.extend(summary_fields(name, &summary));
+        for (label, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
+            fields.push((format!("{label}_{name}"), Json::int(summary.quantile(share))));
         }
     }
+    for (set, key, summary) in snapshot.by_namespace() {
+        fields.extend(summary_fields(&format!("{key}_{set}"), &summary));
+    }
     Ok(fields)
+}
+
+fn summary_fields(name: &str, summary: &Summary) -> [(String, Json); 5] {
+    [
+        (format!("avg_{name}"), Json::Float(four_decimals(summary.average()))),
+        (format!("min_{name}"), Json::int(summary.min())),
+        (format!("max_{name}"), Json::int(summary.max())),
+        (format!("cnt_{name}"), Json::int(summary.count())),
+        (format!("sum_{name}"), Json::int(summary.sum())),
+    ]
 }
 
 /// `GET /metrics`.
@@ -162,10 +171,30 @@ fn exposition(state: &State, facts: &Facts, wanted: &[String]) -> String {
             out.family(name, "summary", &samples);
         }
     }
+    namespace_families(&snapshot, &mut out);
     if state.settings.export_process {
         process_families(state, &mut out);
     }
     out.text
+}
+
+/// One family for each set, with the node as the label `key`.
+fn namespace_families(snapshot: &Snapshot, out: &mut Exposition<'_>) {
+    let mut sets: BTreeMap<&str, Vec<(&str, String, f64)>> = BTreeMap::new();
+    for (set, key, summary) in snapshot.by_namespace() {
+        let key = key.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let median = summary.exact_quantile(0.5).unwrap_or(f64::NAN);
+        sets.entry(set).or_default().extend([
+            ("", format!("{{key=\"{key}\",quantile=\"0.5\",}}"), median),
+            ("_count", format!("{{key=\"{key}\",}}"), summary.count() as f64),
+            ("_sum", format!("{{key=\"{key}\",}}"), summary.exact_sum()),
+        ]);
+    }
+    for (set, samples) in &sets {
+        let samples: Vec<(&str, &str, f64)> =
+            samples.iter().map(|(suffix, labels, value)| (*suffix, &**labels, *value)).collect();
+        out.family(set, "summary", &samples);
+    }
 }
 
 /// The process, as the client libraries of Prometheus name it.

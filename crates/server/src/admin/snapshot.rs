@@ -78,7 +78,7 @@ async fn take(state: &State) -> Result<(LastSnapshot, File, u64), String> {
     let wanted = state.shared.tree.read().last_zxid();
     let before = counters.last_snapshot.lock().clone();
     let errors = counters.snapshot_errors.load(Ordering::Relaxed);
-    state.look_at_core(|core, _| core.want_snapshot_now()).await?;
+    state.look_at_core(|machine, _| machine.core().want_snapshot_now()).await?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         // One that was under way may show less than is wanted: then the next one is waited for.

@@ -11,6 +11,7 @@
 //!  reactor <-- mail <-- apply, under the tree's write lock <-- Durable
 //! ```
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use oxikeeper_zab::io::{Input as PeerInput, Output as PeerOutput};
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{self, Clock};
-use crate::ensemble::Driver;
+use crate::ensemble::{Driver, Order, Outlet};
 use crate::log_writer::LogJob;
 use crate::metrics::CoreStages;
 use crate::shared::Shared;
@@ -35,7 +36,7 @@ use crate::shared::Shared;
 const fn turns_max(runner: Runner) -> usize {
     match runner {
         Runner::Reactor => 2,
-        Runner::LogWriter => 8,
+        Runner::LogWriter | Runner::Other => 8,
     }
 }
 /// How long the end waits for a completion before it looks for itself.
@@ -46,8 +47,10 @@ const END_INTERVAL: Duration = Duration::from_millis(20);
 pub enum Runner {
     /// A reactor.
     Reactor,
-    /// The log writer, which leaves applying to a reactor while there is a batch to write.
+    /// The log writer, which leaves applying and sending to others while there is a batch to write.
     LogWriter,
+    /// Any other thread.
+    Other,
 }
 
 /// Something for the Core, or for its peer.
@@ -106,6 +109,8 @@ pub struct Machine {
     writing_since: Option<Now>,
     inputs: Vec<Work>,
     outputs: Vec<PeerOutput>,
+    /// Connections with other servers that something waits to be sent on.
+    unsent: Vec<Arc<Outlet>>,
     mail: Vec<MailBatch>,
     /// When the first transaction was prepared that the log writer has not been given.
     unwritten_since: Option<Now>,
@@ -142,6 +147,7 @@ impl Engine {
             writing_since: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            unsent: Vec::new(),
             mail: Vec::new(),
             unwritten_since: None,
             batch_since: clock.now(),
@@ -179,7 +185,14 @@ impl Engine {
             self.is_unfinished.store(false, Ordering::SeqCst);
             machine.step(self, shared);
             let turn = machine.turn(runner, shared);
+            let has_batch = turn.gave_batch && runner == Runner::LogWriter;
+            let unsent = machine.take_unsent(has_batch);
             drop(machine);
+            // Last, since it costs most: the log is at work and the own clients' replies are on their way.
+            // What a connection does not take now the thread of the ports sends, which also finds its end.
+            for outlet in unsent {
+                outlet.flush();
+            }
             if shared.is_stopping() {
                 self.turn_ended.notify_all();
             }
@@ -187,12 +200,12 @@ impl Engine {
             if !turn.more && self.queue.lock().work.is_empty() {
                 return;
             }
-            if turn.gave_batch && runner == Runner::LogWriter {
+            if has_batch {
                 break;
             }
         }
         self.is_unfinished.store(true, Ordering::SeqCst);
-        if runner == Runner::LogWriter {
+        if runner != Runner::Reactor {
             shared.mailboxes[0].wake();
         }
     }
@@ -282,6 +295,9 @@ impl Engine {
         loop {
             machine.step(self, shared);
             let turn = machine.turn(Runner::Reactor, shared);
+            for outlet in machine.take_unsent(false) {
+                outlet.flush();
+            }
             if machine.member.core().is_log_full() {
                 return false;
             }
@@ -362,8 +378,21 @@ impl Machine {
             }
             let (now, deadline) = (self.clock.now(), self.member.next_deadline());
             if let Some(peer) = self.member.peer() {
-                driver.carry_out(&mut self.outputs, peer, now, deadline);
+                driver.carry_out(&mut self.outputs, &mut self.unsent, peer, now, deadline);
             }
+        }
+    }
+
+    /// The connections that something is to be sent on, unless whoever asks has better things to do: then
+    /// the thread of the ports sends.
+    fn take_unsent(&mut self, is_left_to_ports: bool) -> Vec<Arc<Outlet>> {
+        let unsent = std::mem::take(&mut self.unsent);
+        match &self.driver {
+            Some(driver) if is_left_to_ports && !unsent.is_empty() => {
+                driver.net.order([Order::Flush(unsent)]);
+                Vec::new()
+            }
+            _ => unsent,
         }
     }
 

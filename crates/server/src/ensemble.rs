@@ -13,12 +13,14 @@ mod disk;
 mod driver;
 mod feeder;
 mod net;
+mod outlet;
 mod setup;
 mod standing;
 
 pub use self::disk::{DiskJob, EnsembleFiles};
 pub use self::driver::Driver;
 pub use self::feeder::{FeedJob, Feeder};
-pub use self::net::{Net, NetHandle, NetParts, prepare};
+pub use self::net::{Net, NetHandle, NetParts, Order, prepare};
+pub use self::outlet::Outlet;
 pub use self::setup::Ensemble;
 pub use self::standing::{Mode, SharedStanding, Standing};

@@ -396,7 +396,6 @@ impl Seated {
             files,
             size_factor: config.ensemble.snapshot_size_factor,
             shared: Arc::clone(&shared),
-            net: Arc::clone(&self.net),
             clock,
             patience: self.ensemble.patience(),
         };

@@ -102,7 +102,7 @@ impl<D: Disk> Snapshotter<D> {
                 warn!(%zxid, %error, "no snapshot; the log grows until one succeeds");
             }
         }
-        self.shared.run_core([Input::SnapshotFinished { took_ms }], Runner::LogWriter);
+        self.shared.run_core([Input::SnapshotFinished { took_ms }], Runner::Other);
     }
 
     /// None if the tree that was walked is not the server's any more.

@@ -308,9 +308,14 @@ impl Election {
             is_changed = true;
         }
         looking.received.insert(from, ballot);
+        let proposal = looking.proposal;
         if is_changed {
             debug!(vote = ?self.looking_vote(), "votes otherwise now");
             self.tell_voters(quorums, result);
+        } else if proposal.beats(&vote, &quorums.current) {
+            // It may not have heard ours: who begins later than others had no ear for their votes yet, and
+            // would wait until they are repeated.
+            result.send.push((from, self.message(proposal, quorums)));
         }
         self.count(now, quorums, result);
     }

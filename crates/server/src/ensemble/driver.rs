@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use oxikeeper_node::time::Now;
+use oxikeeper_proto::Encode;
 use oxikeeper_proto::id::ServerId;
 use oxikeeper_zab::io::Output;
 use oxikeeper_zab::peer::Peer;
@@ -12,6 +13,7 @@ use tracing::error;
 use super::disk::DiskJob;
 use super::feeder::FeedJob;
 use super::net::{NetHandle, Order};
+use super::outlet::Outlet;
 use super::standing::SharedStanding;
 use crate::log_writer::LogJob;
 
@@ -31,9 +33,11 @@ pub struct Driver {
 
 impl Driver {
     /// Hands out what the peer wants done, in order, and says when it wants to be told of the time.
+    /// What is to be sent waits in its connection, which is added to `unsent` for the caller to flush.
     pub fn carry_out(
         &self,
         outputs: &mut Vec<Output>,
+        unsent: &mut Vec<Arc<Outlet>>,
         peer: &Peer,
         now: Now,
         deadline: Option<Now>,
@@ -41,12 +45,19 @@ impl Driver {
         if outputs.is_empty() {
             return self.net.tick_by(deadline);
         }
-        let mut orders = Vec::with_capacity(outputs.len());
+        let mut orders = Vec::new();
+        let outlets = self.net.outlets.lock();
         let mut standing = self.standing.lock();
         standing.set_role(peer.role(), self.my_id, now);
         for output in outputs.drain(..) {
             standing.note(&output, |server| peer.quorums().is_voter(server));
             match output {
+                Output::Send(link, packet) => {
+                    let Some(outlet) = outlets.get(&link) else { continue };
+                    if outlet.put(|out| packet.encode(out)) {
+                        unsent.push(Arc::clone(outlet));
+                    }
+                }
                 // Nobody takes a job any more when the process ends.
                 Output::WriteEpoch { kind, epoch, ticket } => {
                     let _ = self.log.send(LogJob::Peer(DiskJob::Epoch { kind, epoch, ticket }));
@@ -66,7 +77,10 @@ impl Driver {
             }
         }
         drop(standing);
-        self.net.order(orders);
+        drop(outlets);
+        if !orders.is_empty() {
+            self.net.order(orders);
+        }
         self.net.tick_by(deadline);
     }
 }

@@ -2,7 +2,7 @@
 //! their connections itself, a piece at a time, as fast as each learner takes them. No ping waits for it.
 
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream as StdStream};
+use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -18,7 +18,7 @@ use oxikeeper_zab::history::Proposal;
 use oxikeeper_zab::io::{Input, LinkId, Ticket};
 use tracing::{info, warn};
 
-use super::net::{NetHandle, Order};
+use super::outlet::Outlet;
 use crate::clock::Clock;
 use crate::engine::{Runner, Work};
 use crate::files::Files;
@@ -49,7 +49,7 @@ pub enum FeedJob {
         /// The state must contain this.
         at_least: Zxid,
         /// The connection.
-        stream: StdStream,
+        outlet: Arc<Outlet>,
         /// What has to leave before.
         before: Vec<u8>,
     },
@@ -63,8 +63,6 @@ pub struct Feeder<D: Disk> {
     pub size_factor: Option<f64>,
     /// The tree, and where it reports.
     pub shared: Arc<Shared>,
-    /// Whose connections it writes to.
-    pub net: Arc<NetHandle>,
     /// How long things take.
     pub clock: Clock,
     /// A learner that takes nothing for so long is given up.
@@ -83,16 +81,16 @@ impl<D: Disk> Feeder<D> {
                     });
                     self.say(Input::LogRead { ticket, records });
                 }
-                FeedJob::Snapshot { link, at_least, stream, before } => {
-                    match self.send(at_least, &stream, before) {
+                FeedJob::Snapshot { link, at_least, outlet, before } => {
+                    match self.send(at_least, outlet.socket(), before) {
                         Ok(zxid) => {
-                            self.net.order([Order::Returned(link)]);
+                            outlet.give_back();
                             self.say(Input::SnapshotSent { link, zxid });
                         }
                         // The thread of the ports sees that it is over, and tells the peer.
                         Err(error) => {
                             warn!(%error, "a learner did not take its snapshot");
-                            let _ = stream.shutdown(Shutdown::Both);
+                            outlet.shut_down();
                         }
                     }
                 }
@@ -101,7 +99,7 @@ impl<D: Disk> Feeder<D> {
     }
 
     fn say(&self, input: Input) {
-        self.shared.run_core([Work::Peer(input)], Runner::LogWriter);
+        self.shared.run_core([Work::Peer(input)], Runner::Other);
     }
 
     fn read(&self, from: Zxid, to: Zxid) -> Result<Option<Vec<Proposal>>, StorageError> {
@@ -165,7 +163,7 @@ impl<D: Disk> Feeder<D> {
         }
         drop(tree);
         let took_ms = self.clock.now().since(began).as_millis() as u64;
-        self.shared.run_core([CoreInput::SnapshotFinished { took_ms: 0 }], Runner::LogWriter);
+        self.shared.run_core([CoreInput::SnapshotFinished { took_ms: 0 }], Runner::Other);
         sent?;
         info!(%zxid, took_ms, "sent a snapshot to a learner");
         Ok(zxid)

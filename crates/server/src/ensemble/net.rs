@@ -1,7 +1,8 @@
 //! The thread of the election port and the quorum port: every connection with another server.
 //!
-//! What it reads it gives to the peer and runs the Core at once; what the peer wants sent comes back as
-//! orders, often while it does so. All that is for one connection leaves in one write.
+//! What it reads it gives to the peer and runs the Core at once. What the peer wants done on the ports comes
+//! back as orders, often while it does so; packets whoever runs the Core sends by himself
+//! ([`Outlet`](super::outlet::Outlet)), and this thread what a connection did not take at once.
 
 use std::collections::HashMap;
 use std::io;
@@ -28,10 +29,11 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{error, info, warn};
 
-use super::connection::{Connection, Progress, Stream};
+use super::connection::{Connection, Stream};
 use super::dial::{Dialed, Purpose, dial};
 use super::disk::DiskJob;
 use super::feeder::FeedJob;
+use super::outlet::{Outlet, Outlets, Sent};
 use super::setup::Seat;
 use crate::clock::Clock;
 use crate::engine::Runner;
@@ -57,8 +59,8 @@ pub enum Order {
     Peer(Output),
     /// An attempt to connect has ended.
     Dialed(Dialed),
-    /// The feeder has given a connection back.
-    Returned(LinkId),
+    /// Send what waits there.
+    Flush(Vec<Arc<Outlet>>),
 }
 
 /// How others reach the thread.
@@ -69,6 +71,8 @@ pub struct NetHandle {
     tick_by: AtomicU64,
     /// Until when the thread sleeps, microseconds; 0 while it is awake.
     sleeps_until: AtomicU64,
+    /// Where packets go.
+    pub outlets: Outlets,
 }
 
 impl NetHandle {
@@ -142,6 +146,7 @@ pub fn prepare() -> io::Result<(Poll, Arc<NetHandle>)> {
         waker: Waker::new(poll.registry(), WAKER)?,
         tick_by: AtomicU64::new(0),
         sleeps_until: AtomicU64::new(0),
+        outlets: Outlets::default(),
     };
     Ok((poll, Arc::new(handle)))
 }
@@ -215,6 +220,9 @@ impl Net {
             // Whoever changes something from here on sees that we sleep.
             let has_orders = !self.handle.orders.lock().is_empty();
             let sleep = if has_orders { Duration::ZERO } else { self.until_tick() };
+            // And who wants to be told of a time that we wake by anyhow has nothing to do.
+            let until = self.clock.now().after(sleep).micros();
+            self.handle.sleeps_until.fetch_min(until, Ordering::SeqCst);
             match self.poll.poll(&mut events, Some(sleep)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -230,8 +238,9 @@ impl Net {
                         if event.is_writable() {
                             self.dirty.push(id as u64);
                         }
-                        if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.read(id as u64);
+                        let is_over = event.is_read_closed() || event.is_error();
+                        if event.is_readable() || is_over {
+                            self.read(id as u64, is_over);
                         }
                     }
                 }
@@ -255,7 +264,7 @@ impl Net {
             }
             let inputs = std::mem::take(&mut self.inputs);
             if !inputs.is_empty() {
-                self.shared.run_core(inputs, Runner::LogWriter);
+                self.shared.run_core(inputs, Runner::Other);
             }
             let orders = std::mem::take(&mut *self.handle.orders.lock());
             if orders.is_empty() && self.inputs.is_empty() {
@@ -272,10 +281,9 @@ impl Net {
         match order {
             Order::Election(output) => self.obey_election(output),
             Order::Dialed(dialed) => self.dialed(dialed),
-            Order::Returned(link) => {
-                if let Some(connection) = self.connections.get_mut(&link.0) {
-                    connection.is_lent = false;
-                    self.dirty.push(link.0);
+            Order::Flush(outlets) => {
+                for outlet in outlets {
+                    outlet.flush();
                 }
             }
             Order::Peer(output) => self.obey_peer(output),
@@ -284,14 +292,6 @@ impl Net {
 
     fn obey_peer(&mut self, output: Output) {
         match output {
-            Output::Send(link, packet) => {
-                if let Some(connection) = self.connections.get_mut(&link.0) {
-                    if connection.is_drained() {
-                        self.dirty.push(link.0);
-                    }
-                    packet.encode(connection.output());
-                }
-            }
             Output::Connect(to) => {
                 let addresses = self.seat.quorum_addresses(to);
                 self.dial(Purpose::Learn, to, addresses, self.seat.learn_timeout);
@@ -304,7 +304,7 @@ impl Net {
                 let mut restore = Box::new(Restore::new(self.tree));
                 restore.begin_snapshot(zxid);
                 self.receiving = Some((link, zxid, restore));
-                self.read(link.0);
+                self.read(link.0, true);
             }
             Output::ReplayOnSnapshot(proposal) => {
                 let Some((_, _, restore)) = &mut self.receiving else { return };
@@ -349,15 +349,17 @@ impl Net {
                         addresses: addresses.into_iter().take(1).collect(),
                     },
                 };
-                message.encode(connection.output());
+                connection.outlet.put(|out| message.encode(out));
                 connection.closes_after_output |= then_close;
                 self.dirty.push(conn.0);
             }
             ElectionOutput::Send(conn, payload) => {
                 let Some(connection) = self.connections.get_mut(&conn.0) else { return };
                 let length = i32::try_from(payload.len()).expect("notifications are short");
-                length.encode(connection.output());
-                connection.output().extend_from_slice(&payload);
+                connection.outlet.put(|out| {
+                    length.encode(out);
+                    out.extend_from_slice(&payload);
+                });
                 connection.wants_drained = true;
                 self.dirty.push(conn.0);
             }
@@ -436,7 +438,11 @@ impl Net {
         self.next_connection += 1;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(id as usize), interest)?;
-        self.connections.insert(id, Connection::new(socket, kind));
+        let connection = Connection::new(socket, kind)?;
+        if matches!(connection.stream, Stream::Quorum(_)) {
+            self.handle.outlets.lock().insert(LinkId(id), Arc::clone(&connection.outlet));
+        }
+        self.connections.insert(id, connection);
         Ok(id)
     }
 
@@ -458,43 +464,30 @@ impl Net {
     /// A snapshot is to be sent: the feeder writes to the connection as soon as what is before it is
     /// with the kernel.
     fn lend(&mut self, link: LinkId, at_least: Zxid) {
-        let Some(connection) = self.connections.get_mut(&link.0) else { return };
-        connection.is_lent = true;
-        let lent = SockRef::from(&connection.socket).try_clone().map(StdStream::from);
-        let before = connection.take_output();
-        match lent {
-            Ok(stream) => {
-                let _ = self.feeder.send(FeedJob::Snapshot { link, at_least, stream, before });
-            }
-            Err(error) => {
-                warn!(%error, "cannot send a snapshot");
-                self.end(link.0);
-            }
-        }
+        let Some(connection) = self.connections.get(&link.0) else { return };
+        let outlet = Arc::clone(&connection.outlet);
+        let before = outlet.lend();
+        let _ = self.feeder.send(FeedJob::Snapshot { link, at_least, outlet, before });
     }
 
     fn flush(&mut self) {
         for id in std::mem::take(&mut self.dirty) {
-            let Some(connection) = self.connections.get_mut(&id).filter(|c| !c.is_lent) else {
-                continue;
-            };
-            if connection.flush() == Progress::Over {
-                self.end(id);
-                continue;
-            }
-            if !connection.is_drained() {
-                continue;
-            }
-            if connection.closes_after_output {
-                self.close(id);
-            } else if std::mem::take(&mut connection.wants_drained) {
-                self.inputs.push(Input::Election(ElectionInput::Drained(ElectionConn(id))));
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            match connection.outlet.flush_rest() {
+                Sent::Over => self.end(id),
+                Sent::Some => {}
+                Sent::All if connection.closes_after_output => self.close(id),
+                Sent::All if std::mem::take(&mut connection.wants_drained) => {
+                    self.inputs.push(Input::Election(ElectionInput::Drained(ElectionConn(id))));
+                }
+                Sent::All => {}
             }
         }
     }
 
-    /// Reads all there is, unless a snapshot has to be waited for.
-    fn read(&mut self, id: u64) {
+    /// Reads all there is, unless a snapshot has to be waited for. A short read says that there is no more,
+    /// but `to_the_end` the connection's end is behind it, and no other event will say so.
+    fn read(&mut self, id: u64, to_the_end: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut is_over = false;
         // What was read before may hold more than was asked for.
@@ -505,7 +498,10 @@ impl Net {
         {
             match connection.read(&mut buffer) {
                 Ok(Some(0)) | Err(_) => is_over = true,
-                Ok(Some(count)) => goes_on = self.take(id, &buffer[..count], &mut is_over),
+                Ok(Some(count)) => {
+                    goes_on = self.take(id, &buffer[..count], &mut is_over);
+                    goes_on &= to_the_end || count == buffer.len();
+                }
                 Ok(None) => break,
             }
         }
@@ -535,14 +531,13 @@ impl Net {
 
     /// The peer has given a connection up.
     fn close(&mut self, id: u64) {
-        if let Some(mut connection) = self.connections.remove(&id) {
-            // What waits is worth a try: the other side learns why.
-            if !connection.is_lent {
-                connection.flush();
+        if let Some(connection) = self.forget(id) {
+            if connection.outlet.is_lent() {
+                connection.outlet.shut_down();
             } else {
-                let _ = connection.socket.shutdown(std::net::Shutdown::Both);
+                // What waits is worth a try: the other side learns why.
+                connection.outlet.flush_rest();
             }
-            let _ = self.poll.registry().deregister(&mut connection.socket);
         }
         if self.receiving.as_ref().is_some_and(|(link, ..)| link.0 == id) {
             self.receiving = None;
@@ -551,13 +546,19 @@ impl Net {
 
     /// A connection is over: the peer has to know.
     fn end(&mut self, id: u64) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
-        let _ = connection.socket.shutdown(std::net::Shutdown::Both);
-        let _ = self.poll.registry().deregister(&mut connection.socket);
+        let Some(connection) = self.forget(id) else { return };
+        connection.outlet.shut_down();
         self.inputs.push(match connection.stream {
             Stream::Election(_) => Input::Election(ElectionInput::Closed(ElectionConn(id))),
             Stream::Quorum(_) => Input::Closed(LinkId(id)),
         });
+    }
+
+    fn forget(&mut self, id: u64) -> Option<Connection> {
+        let mut connection = self.connections.remove(&id)?;
+        self.handle.outlets.lock().remove(&LinkId(id));
+        let _ = self.poll.registry().deregister(&mut connection.socket);
+        Some(connection)
     }
 }
 

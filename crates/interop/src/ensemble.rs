@@ -40,11 +40,17 @@ pub struct Ensemble {
     running: BTreeMap<u8, Child>,
 }
 
+impl Ports {
+    /// Ports that nobody uses.
+    pub fn free() -> Ports {
+        Ports { quorum: free_port(), election: free_port(), client: free_port() }
+    }
+}
+
 impl Ensemble {
     /// Chooses ports; starts nothing. Lines of `settings` that begin with `-D` are flags.
     pub fn new(dir: &Path, participants: &[u8], observers: &[u8], settings: &str) -> Ensemble {
-        let ports = || Ports { quorum: free_port(), election: free_port(), client: free_port() };
-        let members = participants.iter().chain(observers).map(|&id| (id, ports())).collect();
+        let members = participants.iter().chain(observers).map(|&id| (id, Ports::free())).collect();
         Ensemble {
             dir: dir.to_owned(),
             settings: settings.to_owned(),
@@ -99,6 +105,17 @@ impl Ensemble {
             return format!("zk{id}:{quorum}:{election}:{role}");
         }
         format!("127.0.0.1:{quorum}:{election}:{role}")
+    }
+
+    /// A server that joins later, or is moved to other ports by a reconfiguration.
+    pub fn put(&mut self, id: u8, kind: Kind, ports: Ports) {
+        self.kinds.insert(id, kind);
+        self.members.insert(id, ports);
+    }
+
+    /// The directory of a server: `zoo.cfg` and what stands beside it.
+    pub fn server_dir(&self, id: u8) -> PathBuf {
+        self.dir.join(id.to_string())
     }
 
     /// Where clients connect to a server.

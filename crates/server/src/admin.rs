@@ -67,7 +67,6 @@ struct Settings {
     export_process: bool,
     text: String,
     node: Arc<NodeConfig>,
-    client_port: Option<u16>,
     connections_per_ip_max: usize,
     listen_backlog: i32,
 }
@@ -153,7 +152,6 @@ pub fn start(
             export_process,
             text: config.text.clone(),
             node,
-            client_port: config.client_address.map(|address| address.port()),
             connections_per_ip_max: config.connections_per_ip_max,
             listen_backlog: config.listen_backlog,
         },

@@ -22,9 +22,11 @@ use oxikeeper_storage::{Compression, LogOptions, RecoverOptions};
 use oxikeeper_tree::TreeOptions;
 
 pub use self::admin::{AdminConfig, MetricsProvider};
+pub(crate) use self::build::resolve_client_host;
 pub use self::ensemble::{EnsembleConfig, QuorumConfig};
 pub use self::error::{ConfigError, Place};
 pub use self::flags::Flags;
+pub(crate) use self::keys::is_dynamic;
 pub use self::server_line::{ClientPart, Role, ServerAddress, ServerLine};
 use crate::snapshotter::PurgePlan;
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub metrics: MetricsProvider,
     /// What the file says about an ensemble. A server that serves alone does not need it.
     pub ensemble: EnsembleConfig,
+    /// The file itself, where there is one.
+    pub file: Option<PathBuf>,
     /// The text of the file, for the AdminServer.
     pub text: String,
     /// Lines for the log at start: settings without effect, and doors that stay shut.
@@ -94,7 +98,7 @@ impl Config {
     pub fn load(path: &Path, flags: &Flags) -> Result<Config, ConfigError> {
         let bytes = std::fs::read(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Config::parse(&bytes, flags)
+        Ok(Config { file: Some(path.to_owned()), ..Config::parse(&bytes, flags)? })
     }
 
     /// Reads the text of a `zoo.cfg`.

@@ -378,7 +378,7 @@ impl Machine {
             }
             let (now, deadline) = (self.clock.now(), self.member.next_deadline());
             if let Some(peer) = self.member.peer() {
-                driver.carry_out(&mut self.outputs, &mut self.unsent, peer, now, deadline);
+                driver.carry_out(&mut self.outputs, &mut self.unsent, peer, shared, now, deadline);
             }
         }
     }

@@ -7,11 +7,13 @@
 //!  engine <--Input------------------------------------ each of them
 //! ```
 
+mod config_files;
 mod connection;
 mod dial;
 mod disk;
 mod driver;
 mod feeder;
+mod members;
 mod net;
 mod outlet;
 mod setup;

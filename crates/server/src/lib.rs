@@ -3,6 +3,7 @@
 //! Threads: one reactor per Front, one for the Core, one that writes the log, one that writes
 //! snapshots, one that accepts connections; the main thread waits for signals.
 
+mod acceptor;
 mod admin;
 pub mod check;
 mod clock;

@@ -81,7 +81,7 @@ fn ensemble_gauges(standing: &Standing, now_ms: u64) -> Vec<(&'static str, u64)>
     if standing.mode == Mode::Standalone {
         return Vec::new();
     }
-    let mut gauges = vec![("quorum_size", standing.quorum_size as u64)];
+    let mut gauges = vec![("quorum_size", standing.quorum_size() as u64)];
     if let Some(since) = standing.leads_since {
         let Histogram { count, min, max, .. } = standing.proposal_bytes;
         // Before the first proposal Apache shows -1, and as an unsigned number that does not fit here.

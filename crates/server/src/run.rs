@@ -1,7 +1,7 @@
 //! A server's life: from files to serving, and to a clean end.
 
 use std::io::{self, IsTerminal};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,17 +11,17 @@ use std::time::Duration;
 use mio::{Poll, Waker};
 use oxikeeper_node::core::Core;
 use oxikeeper_node::front::Front;
-use oxikeeper_node::mail::{ConnId, FrontId};
+use oxikeeper_node::mail::FrontId;
 use oxikeeper_node::member::Member;
 use oxikeeper_storage::{Dirs, LogPreparer, RealDisk, TxnLog};
 use oxikeeper_tree::Tree;
 use oxikeeper_zab::io::Input as PeerInput;
 use oxikeeper_zab::peer::Peer;
 use parking_lot::{Mutex, RwLock};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::acceptor::{Acceptor, ClientPort, listen};
 use crate::admin;
 use crate::clock::{self, Clock};
 use crate::commands::{Commands, poke_all};
@@ -33,11 +33,11 @@ use crate::ensemble::{
 };
 use crate::error::RunError;
 use crate::files::{Files, Restored};
-use crate::limits::{ConnectionLimits, Exceeded};
+use crate::limits::ConnectionLimits;
 use crate::log_writer::{LogAhead, LogJob, LogWriter, prepare_logs};
 use crate::metrics::DiskStages;
 use crate::open_files;
-use crate::reactor::{Accepted, Desk, Reactor, WAKER};
+use crate::reactor::{Desk, Reactor, WAKER};
 use crate::shared::{Counters, LastSnapshot, Mailbox, Shared};
 use crate::signals::EndSignals;
 use crate::snapshotter::Snapshotter;
@@ -88,9 +88,6 @@ fn arm_mutation() {
     arm_everywhere(*named.unwrap_or_else(|| panic!("{name} is no defect that can be injected")));
     warn!("a defect is injected: {name}");
 }
-
-/// `clientPortListenBacklog` when it is not set.
-const LISTEN_BACKLOG: i32 = 128;
 
 /// Runs a server until a signal ends it.
 ///
@@ -209,8 +206,8 @@ impl Server {
         let last_zxid = tree.last_zxid();
         let (log_sender, log_receiver) = mpsc::channel();
         let (walk_sender, walk_receiver) = mpsc::channel();
-        let voters = ensemble.as_ref().map_or(0, |(e, _)| e.quorums.current.voters().len());
-        let standing = Arc::new(Mutex::new(Standing::new(voters)));
+        let members = ensemble.as_ref().map(|(ensemble, _)| ensemble.members());
+        let standing = Arc::new(Mutex::new(Standing::new(members)));
         let mut seated = None;
         let (member, driver) = match ensemble {
             None => (Member::standalone(core), None),
@@ -233,6 +230,7 @@ impl Server {
             log: config.log,
             commit_log_count: seated.as_ref().map_or(0, |s| s.ensemble.commit_log_count()),
             config: seated.as_ref().map(|s| s.ensemble.config_node()).unwrap_or_default(),
+            config_files: seated.as_ref().and_then(|s| s.ensemble.config_files.clone()),
         };
         let log_for_net = log_sender.clone();
         let shared = Arc::new(Shared {
@@ -242,6 +240,7 @@ impl Server {
             counters,
             standing,
             ensemble: config.node.ensemble.then(|| config.ensemble.clone()),
+            client_port: ClientPort::default(),
             stopping: AtomicBool::new(false),
         });
         let (wanted, is_wanted) = mpsc::channel();
@@ -283,7 +282,6 @@ impl Server {
         let admin_limits = Arc::clone(&limits);
         let desks: Vec<Arc<Desk>> = polls.iter().map(|_| Arc::default()).collect();
         let settings = Settings {
-            client_port: config.client_address.map_or(-1, |address| i32::from(address.port())),
             dirs: Dirs::new(&config.data_dir, &config.data_log_dir),
             tick_ms: u64::from(node.tick_ms),
             connections_per_ip_max: config.connections_per_ip_max,
@@ -318,16 +316,15 @@ impl Server {
                 }
             })?;
         }
-        if let Some(listener) = listener {
-            let acceptor = Acceptor {
-                listener,
-                desks,
-                shared: Arc::clone(&shared),
-                limits,
-                keep_alive: config.client_keep_alive,
-            };
-            spawn("accept", move || acceptor.run())?;
-        }
+        let acceptor = Acceptor {
+            listener,
+            desks,
+            shared: Arc::clone(&shared),
+            limits,
+            keep_alive: config.client_keep_alive,
+            backlog: config.listen_backlog,
+        };
+        spawn("accept", move || acceptor.run())?;
         admin::start(
             admin,
             &config,
@@ -419,105 +416,6 @@ impl Seated {
         })?;
         Ok(())
     }
-}
-
-/// Takes connections and deals them out to the reactors.
-struct Acceptor {
-    listener: TcpListener,
-    desks: Vec<Arc<Desk>>,
-    shared: Arc<Shared>,
-    limits: Arc<ConnectionLimits>,
-    keep_alive: bool,
-}
-
-impl Acceptor {
-    fn run(self) {
-        let mut next_conn = 0u64;
-        while !self.shared.is_stopping() {
-            let (stream, remote) = match self.listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    // Most likely no file descriptor is left: others have to close first.
-                    warn!(%error, "cannot accept a connection");
-                    thread::sleep(Duration::from_millis(100));
-                    continue;
-                }
-            };
-            let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-            if let Err(exceeded) = self.limits.opened(remote.ip()) {
-                let refused = self.limits.refused();
-                // The first of a run is worth a line, ten thousand are not.
-                if refused.is_power_of_two() {
-                    let ip = remote.ip();
-                    match exceeded {
-                        Exceeded::PerAddress(max) => {
-                            warn!(refused, "Too many connections from /{ip} - max is {max}");
-                        }
-                        Exceeded::OpenFiles(max) => {
-                            warn!(
-                                refused,
-                                "Too many connections, the last from /{ip} - max is {max} with \
-                                 this limit of open files (ulimit -n)"
-                            );
-                        }
-                        Exceeded::Total(max) => {
-                            warn!(
-                                refused,
-                                "Too many connections, the last from /{ip} - max is {max}"
-                            );
-                        }
-                    }
-                }
-                continue;
-            }
-            let options = SockRef::from(&stream);
-            let prepared = stream
-                .set_nonblocking(true)
-                .and_then(|()| stream.set_nodelay(true))
-                .and_then(|()| options.set_keepalive(self.keep_alive));
-            if let Err(error) = prepared {
-                warn!(%remote, %error, "cannot prepare a connection; closed");
-                self.limits.closed(remote.ip());
-                continue;
-            }
-            let conn = ConnId(next_conn);
-            let reactor = next_conn as usize % self.desks.len();
-            next_conn += 1;
-            self.desks[reactor].accepted.lock().push(Accepted { conn, stream, remote });
-            self.shared.mailboxes[reactor].poke();
-        }
-    }
-}
-
-fn listen(config: &Config) -> Result<Option<TcpListener>, RunError> {
-    let Some(address) = config.client_address else {
-        warn!("no clientPort: nobody can connect");
-        return Ok(None);
-    };
-    let listen = |address: SocketAddr| {
-        let domain = Domain::for_address(address);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        let backlog = config.listen_backlog;
-        socket.listen(if backlog > 0 { backlog } else { LISTEN_BACKLOG })?;
-        Ok(TcpListener::from(socket))
-    };
-    let listener = match listen(address) {
-        // No IPv6 on this machine: the wildcard is IPv4's.
-        Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-            listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
-        }
-        other => other,
-    };
-    let listener = listener.map_err(|source| RunError::Listen { address, source })?;
-    // Frameworks for tests wait for these words.
-    info!("binding to port {address}");
-    Ok(Some(listener))
 }
 
 /// The seed of everything that need not repeat.

@@ -19,6 +19,7 @@ use oxikeeper_proto::{SessionId, Zxid};
 use oxikeeper_tree::Tree;
 use parking_lot::{Mutex, RwLock};
 
+use crate::acceptor::ClientPort;
 use crate::config::EnsembleConfig;
 use crate::engine::{Engine, Runner, Work};
 use crate::ensemble::{Mode, SharedStanding};
@@ -208,6 +209,8 @@ pub struct Shared {
     pub standing: Arc<SharedStanding>,
     /// What the configuration says of the ensemble, if it is of one.
     pub ensemble: Option<EnsembleConfig>,
+    /// Where clients connect.
+    pub client_port: ClientPort,
     /// The server is to end.
     pub stopping: AtomicBool,
 }

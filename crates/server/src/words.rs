@@ -10,10 +10,11 @@ mod watches;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use oxikeeper_proto::id::ServerId;
 use oxikeeper_storage::Dirs;
 
 use crate::commands::Commands;
-use crate::config::{EnsembleConfig, Role, ServerAddress};
+use crate::config::{Role, ServerAddress};
 use crate::ensemble::Mode;
 use crate::environment;
 use crate::metrics::Snapshot;
@@ -22,8 +23,6 @@ use crate::shared::{FrontReport, Shared};
 /// What `conf` and `dirs` tell of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The client port; -1 for none.
-    pub client_port: i32,
     /// Where the files are.
     pub dirs: Dirs,
     /// Milliseconds.
@@ -56,7 +55,7 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
         }
         "hash" if !serves => NOT_SERVING.trim_end().to_owned(),
         _ if !serves => NOT_SERVING.to_owned(),
-        "conf" => configuration(&commands.settings, shared.ensemble.as_ref()),
+        "conf" => configuration(&commands.settings, shared),
         "dirs" => {
             let (data, log) = sizes(&commands.settings.dirs);
             format!("datadir_size: {data}\nlogdir_size: {log}\n")
@@ -85,13 +84,15 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
     }
 }
 
-fn configuration(settings: &Settings, ensemble: Option<&EnsembleConfig>) -> String {
+fn configuration(settings: &Settings, shared: &Shared) -> String {
+    let ensemble = shared.ensemble.as_ref();
+    let members = shared.standing.lock().members.clone();
     let (data_size, log_size) = sizes(&settings.dirs);
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         writeln!(text, "{key}={value}").expect("a string takes everything");
     };
-    line("clientPort", &settings.client_port);
+    line("clientPort", &shared.client_port.number().map_or(-1, i32::from));
     line("secureClientPort", &-1);
     line("dataDir", &absolute(settings.dirs.data()).display());
     line("dataDirSize", &data_size);
@@ -105,8 +106,8 @@ fn configuration(settings: &Settings, ensemble: Option<&EnsembleConfig>) -> Stri
     // Apache takes no number from `myid` for a server that serves alone.
     let my_id = ensemble.and_then(|ensemble| ensemble.my_id);
     line("serverId", &my_id.unwrap_or(0));
-    let Some(ensemble) = ensemble else { return text };
-    let mine = my_id.and_then(|id| ensemble.servers.get(&id));
+    let (Some(ensemble), Some(members)) = (ensemble, members) else { return text };
+    let mine = my_id.and_then(|id| members.servers.get(&ServerId(id)));
     let port = |of: fn(&ServerAddress) -> u16| {
         mine.and_then(|line| line.addresses.first()).map_or(-1, |address| i32::from(of(address)))
     };
@@ -118,7 +119,7 @@ fn configuration(settings: &Settings, ensemble: Option<&EnsembleConfig>) -> Stri
     line("peerType", &i32::from(mine.is_some_and(|mine| mine.role == Role::Observer)));
     // As Apache's: a blank behind the sign, and no end of line behind the last.
     text.push_str("membership: \n");
-    text.push_str(&ensemble.text().to_string());
+    text.push_str(&members.to_string());
     text
 }
 

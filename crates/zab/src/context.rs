@@ -34,15 +34,10 @@ pub enum Event {
         /// The leader's epoch.
         epoch: u32,
     },
-    /// Learner: NEWLEADER or a proposed reconfiguration names this configuration text.
-    ConfigProposed(String),
-    /// Learner: a configuration text is committed.
-    ConfigCommitted {
-        /// The text.
-        text: String,
-        /// Who is to lead on, if a reconfiguration says so.
-        designated: Option<ServerId>,
-    },
+    /// Servers have come, gone or moved: connections with them are made anew.
+    MembersChanged,
+    /// When this half is over, that server leads, without an election: a reconfiguration says so.
+    Designated(ServerId),
     /// It is over: the half has closed its links and is to be dropped. The reason is for the log.
     Lost(String),
 }
@@ -52,7 +47,7 @@ pub struct Context<'a> {
     /// The settings.
     pub config: &'a Arc<PeerConfig>,
     /// Who votes.
-    pub quorums: &'a Quorums,
+    pub quorums: &'a mut Quorums,
     /// What is logged.
     pub history: &'a mut History,
     /// What is promised.

@@ -33,13 +33,14 @@ pub struct ElectionResult {
     pub send: Vec<(ServerId, Notification)>,
     /// The state and the vote with which it has ended.
     pub elected: Option<(ServerState, Vote)>,
-    /// A newer configuration that a voter told of, if such are adopted.
-    pub newer_config: Option<String>,
 }
 
 /// Looking for a leader.
 #[derive(Debug)]
 struct Looking {
+    /// What this server will be if another leads. One that was removed from the ensemble follows, as
+    /// Apache's does, and has no vote.
+    as_learner: ServerState,
     /// What this server began the round with.
     initial: Vote,
     /// Whom it votes for now.
@@ -120,7 +121,12 @@ impl Election {
             peer_epoch: i64::from(current_epoch),
         };
         let initial = if quorums.is_voter(self.my_id) { own } else { none };
+        let as_learner = match quorums.current.is_observer(self.my_id) {
+            true => ServerState::Observing,
+            false => ServerState::Following,
+        };
         self.looking = Some(Looking {
+            as_learner,
             initial,
             proposal: initial,
             received: BTreeMap::new(),
@@ -205,6 +211,34 @@ impl Election {
         self.broken.iter().filter(|(_, at)| is_new(at)).map(|(server, _)| *server).collect()
     }
 
+    /// The configuration in a message, if it is newer than ours and to be adopted: first that, then the
+    /// message. Who does not look for a leader learns of it from the leader it has.
+    pub fn newer_config(&self, message: &Notification, quorums: &Quorums) -> Option<String> {
+        if !self.reconfig_enabled || self.looking.is_none() {
+            return None;
+        }
+        let text = message.config_text()?;
+        newer(&text, quorums).then(|| text.into_owned())
+    }
+
+    /// A reconfiguration says who leads, so that nobody is elected.
+    pub fn designate(
+        &mut self,
+        leader: ServerId,
+        last: Zxid,
+        current_epoch: u32,
+        state: ServerState,
+    ) {
+        self.current = Vote {
+            leader,
+            zxid: last.to_wire(),
+            round: self.round,
+            peer_epoch: i64::from(current_epoch),
+        };
+        self.state = state;
+        info!(%leader, ?state, "designated");
+    }
+
     /// A message has come.
     pub fn received(
         &mut self,
@@ -216,13 +250,6 @@ impl Election {
     ) {
         self.met.insert(from);
         self.broken.remove(&from);
-        if self.looking.is_some()
-            && self.reconfig_enabled
-            && let Some(text) = message.config_text()
-            && newer(&text, quorums)
-        {
-            result.newer_config = Some(text.into_owned());
-        }
         if !quorums.is_voter(from) {
             // This is how observers learn of the leader. The round is ours, not the vote's.
             let vote = Vote { round: self.round, ..self.current };
@@ -379,13 +406,8 @@ impl Election {
 
     fn finish(&mut self, vote: Vote, result: &mut ElectionResult) {
         let Some(looking) = self.looking.take() else { return };
-        let state = if vote.leader == self.my_id {
-            ServerState::Leading
-        } else if looking.initial.leader.0 == i64::MIN {
-            ServerState::Observing
-        } else {
-            ServerState::Following
-        };
+        let state =
+            if vote.leader == self.my_id { ServerState::Leading } else { looking.as_learner };
         self.current = vote;
         self.state = state;
         info!(leader = %vote.leader, round = self.round, ?state, "elected");

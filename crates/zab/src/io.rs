@@ -11,6 +11,7 @@
 //!  Core -----------> Propose, ... ---+                  +--> Commit, Role, FromLearner, ...
 //! ```
 
+use bytes::Bytes;
 use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::{ForwardedRequest, QuorumPacket};
 use oxikeeper_proto::{SessionId, Zxid};
@@ -181,6 +182,20 @@ pub enum Role {
     },
 }
 
+/// How far a configuration has come that differs from the one of the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigStep {
+    /// It is proposed: its servers are reached too, and the next start has to know it.
+    Proposed,
+    /// It is in force. One that was proposed and is not newer is proposed no more.
+    Committed {
+        /// A transaction sets `/zookeeper/config` to it, as opposed to the driver.
+        in_log: bool,
+    },
+    /// The one in force stays: another was proposed and will not follow.
+    Withdrawn,
+}
+
 /// What a peer wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
@@ -244,6 +259,13 @@ pub enum Output {
     },
     /// Throw away the state being received.
     AbandonSnapshot,
+    /// The membership changes. Nothing that is appended or written after this may be on disk sooner.
+    Config {
+        /// The configuration, as servers tell it to one another.
+        text: Bytes,
+        /// What becomes of it.
+        step: ConfigStep,
+    },
     /// Read the log from `from` on, for a learner.
     ReadLog {
         /// The learner's last zxid.

@@ -28,6 +28,7 @@ use self::handler::{Handler, Stage};
 use crate::context::{Context, Event};
 use crate::history::Proposal;
 use crate::io::{EpochKind, Input, LinkId, Output, Role, Ticket, ToLearner};
+use crate::membership::Through;
 
 /// Where a leader stands; see the module's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,6 +259,7 @@ impl Leader {
         match self.phase {
             Phase::Promising(asked) if asked == ticket => {
                 cx.epochs.accepted = self.epoch;
+                cx.propose_first_config(self.epoch);
                 self.promised.insert(cx.config.my_id);
                 self.enter(Phase::Asking, now, cx);
                 for (link, handler) in &mut self.learners {
@@ -374,6 +376,11 @@ impl Leader {
         self.last_proposed = Zxid::from_parts(self.epoch, 0);
         self.half_tick_at = now.after(half_tick(cx));
         cx.events.push(Event::Established { epoch: self.epoch });
+        // What another leader has proposed, a quorum of both has taken over with NEWLEADER.
+        if let Some(proposed) = &cx.quorums.proposed {
+            let text = String::from_utf8_lossy(proposed.text()).into_owned();
+            cx.activate(&text, Through::Word);
+        }
         cx.out.push(Output::Role(Role::Leading { epoch: self.epoch }));
         let synced: Vec<LinkId> = self
             .learners
@@ -383,6 +390,9 @@ impl Leader {
             .collect();
         for link in synced {
             self.welcome(now, link, cx);
+        }
+        if !cx.quorums.current.is_voter(cx.config.my_id) {
+            self.fail("the new configuration gives this server no vote", cx);
         }
     }
 

@@ -28,6 +28,7 @@ use self::broadcast::Broadcast;
 use self::sync::Sync;
 use crate::context::{Context, Event};
 use crate::io::{EpochKind, FromLearner, Input, LinkId, Output, Role, Ticket};
+use crate::membership::{Change, Through};
 use crate::mutation::{Mutation, mutated};
 
 /// Attempts to connect; the elected leader may open its port a moment after its learners come. Apache
@@ -282,19 +283,18 @@ impl Learner {
                 }
                 self.config = packet.config().map(|text| String::from_utf8_lossy(text).into());
                 if let Some(text) = &self.config {
-                    cx.events.push(Event::ConfigProposed(text.clone()));
+                    cx.see_leaders_config(text);
                 }
                 let sync = std::mem::take(sync);
                 self.persist(now, sync, cx);
                 Ok(())
             }
-            Phase::Syncing(sync) => sync.before_new_leader(packet, cx),
+            Phase::Syncing(sync) => sync.before_new_leader(packet, self.leader, cx),
             Phase::Waiting(sync) if packet.kind == PacketKind::UpToDate => {
                 let sync = std::mem::take(sync);
-                self.up_to_date(now, sync, cx);
-                Ok(())
+                self.up_to_date(now, sync, cx)
             }
-            Phase::Waiting(sync) => sync.after_new_leader(packet),
+            Phase::Waiting(sync) => sync.after_new_leader(packet, self.leader, cx),
             Phase::InStep(broadcast) => {
                 let link = self.link.ok_or("no link")?;
                 broadcast.packet(packet, link, cx)
@@ -432,7 +432,9 @@ impl Learner {
     }
 
     fn write_current_epoch(&mut self, now: Now, sync: Sync, cx: &mut Context<'_>) {
-        if cx.epochs.current == self.epoch || self.failed.is_some() {
+        // The file's completion says that the configuration is on disk, too.
+        let is_written = cx.epochs.current == self.epoch && !cx.config.reconfig_enabled;
+        if is_written || self.failed.is_some() {
             self.ack_new_leader(sync, cx);
             return self.disk_done(now, cx);
         }
@@ -464,9 +466,11 @@ impl Learner {
         }
     }
 
-    fn up_to_date(&mut self, now: Now, sync: Sync, cx: &mut Context<'_>) {
-        if let Some(text) = self.config.take() {
-            cx.events.push(Event::ConfigCommitted { text, designated: None });
+    fn up_to_date(&mut self, now: Now, sync: Sync, cx: &mut Context<'_>) -> Result<(), String> {
+        if let Some(text) = self.config.take()
+            && cx.activate(&text, Through::Leader(self.leader)) == Change::Place
+        {
+            return Err("the membership has changed".into());
         }
         // Apache sends a second one, and leaders pass over it.
         self.send(QuorumPacket::ack(Zxid::from_parts(self.epoch, 0)), cx);
@@ -477,7 +481,7 @@ impl Learner {
         } else {
             Role::Following { epoch, leader }
         }));
-        let mut broadcast = Broadcast::new(self.is_observer);
+        let mut broadcast = Broadcast::new(leader, self.is_observer);
         for proposal in sync.waiting() {
             broadcast.log(proposal, cx);
         }
@@ -486,6 +490,7 @@ impl Learner {
         }
         self.phase = Phase::InStep(broadcast);
         self.log_durable(now, cx);
+        Ok(())
     }
 
     fn say(&mut self, word: FromLearner, cx: &mut Context<'_>) {

@@ -14,6 +14,7 @@ pub mod history;
 pub mod io;
 pub mod leader;
 pub mod learner;
+pub mod membership;
 pub mod mutation;
 pub mod peer;
 pub mod verifier;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxikeeper_proto::Encode;
+use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::{Notification, ServerState};
 use oxikeeper_proto::time::Now;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::arbiter::{Arbiter, ElectionInput, Heard};
 use crate::config::PeerConfig;
@@ -22,7 +23,8 @@ use crate::history::History;
 use crate::io::{Input, Output, Role};
 use crate::leader::Leader;
 use crate::learner::Learner;
-use crate::verifier::{Quorums, Verifier};
+use crate::membership::{Change, Through};
+use crate::verifier::Quorums;
 
 #[derive(Debug)]
 enum Half {
@@ -50,6 +52,8 @@ pub struct Peer {
     /// State of the few random delays.
     random: u64,
     events: Vec<Event>,
+    /// Who leads next, if a reconfiguration has said so.
+    designated: Option<ServerId>,
 }
 
 impl Peer {
@@ -71,6 +75,7 @@ impl Peer {
             epoch_min: 0,
             random: config.seed,
             events: Vec::new(),
+            designated: None,
             config,
             quorums,
             history,
@@ -172,7 +177,6 @@ impl Peer {
                 Event::Established { epoch } => {
                     self.role = Role::Leading { epoch };
                     self.election.set_peer_epoch(epoch);
-                    self.quorums.proposed = None;
                 }
                 Event::InStep { epoch } => {
                     if let Half::Learning(learner) = &self.half {
@@ -185,11 +189,19 @@ impl Peer {
                     self.election.set_peer_epoch(epoch);
                 }
                 Event::EpochSeen(epoch) => self.epoch_min = self.epoch_min.max(epoch + 1),
-                Event::ConfigProposed(text) => self.adopt(&text, false),
-                Event::ConfigCommitted { text, .. } => self.adopt(&text, true),
+                Event::MembersChanged => {
+                    let mut actions = Vec::new();
+                    self.arbiter.close_all(&mut actions);
+                    out.extend(actions.into_iter().map(Output::Election));
+                }
+                Event::Designated(leader) => self.designated = Some(leader),
                 Event::Lost(reason) => {
                     info!(reason, role = ?self.role, "looking for a leader again");
-                    self.half = Half::Settling(now.after(self.observer_delay()));
+                    let delay = match self.designated {
+                        None => self.observer_delay(),
+                        Some(_) => Duration::ZERO,
+                    };
+                    self.half = Half::Settling(now.after(delay));
                     self.role = Role::Looking;
                     self.election.set_state(ServerState::Looking);
                     out.push(Output::Role(Role::Looking));
@@ -205,6 +217,21 @@ impl Peer {
             return;
         }
         self.half = Half::Looking;
+        let (last, epoch) = (self.history.last_vote(), self.epochs.current);
+        if let Some(leader) = self.designated.take() {
+            let state = match () {
+                () if leader == self.config.my_id => ServerState::Leading,
+                () if self.is_observer() => ServerState::Observing,
+                () => ServerState::Following,
+            };
+            self.election.designate(leader, last, epoch, state);
+            return self.take_up(now, state, leader, out);
+        }
+        self.elect(now, out);
+    }
+
+    /// A new round of the election begins.
+    fn elect(&mut self, now: Now, out: &mut Vec<Output>) {
         let mut result = ElectionResult::default();
         let (last, epoch) = (self.history.last_vote(), self.epochs.current);
         self.election.start(now, last, epoch, &self.quorums, &mut result);
@@ -219,6 +246,11 @@ impl Peer {
         match heard {
             Some(Heard::Message(from, payload)) => match Notification::decode(&payload) {
                 Ok(message) => {
+                    if let Some(text) = self.election.newer_config(&message, &self.quorums)
+                        && self.take_over_config(now, &text, out)
+                    {
+                        return;
+                    }
                     self.election.received(now, from, &message, &self.quorums, &mut result);
                 }
                 // The connection stays (ZOOKEEPER-3769).
@@ -240,49 +272,37 @@ impl Peer {
             self.arbiter.send(to, payload.into(), &mut actions);
         }
         out.extend(actions.into_iter().map(Output::Election));
-        if let Some(text) = result.newer_config {
-            self.adopt(&text, true);
+        if let Some((state, vote)) = result.elected {
+            self.take_up(now, state, vote.leader, out);
         }
-        let Some((state, vote)) = result.elected else { return };
+    }
+
+    /// A voter knows of a newer configuration. True if that made the election begin anew.
+    fn take_over_config(&mut self, now: Now, text: &str, out: &mut Vec<Output>) -> bool {
+        let change = self.with_context(out, |cx| cx.activate(text, Through::Word));
+        self.on_events(now, out);
+        if change != Change::None {
+            self.elect(now, out);
+        }
+        change != Change::None
+    }
+
+    /// It is known who leads.
+    fn take_up(&mut self, now: Now, state: ServerState, leader: ServerId, out: &mut Vec<Output>) {
         if state == ServerState::Leading {
             let epoch_min = self.epoch_min;
             let leader = self.with_context(out, |cx| Leader::start(now, epoch_min, cx));
             self.half = Half::Leading(Box::new(leader));
         } else {
             let is_observer = self.is_observer();
-            let learner =
-                self.with_context(out, |cx| Learner::start(now, vote.leader, is_observer, cx));
+            let learner = self.with_context(out, |cx| Learner::start(now, leader, is_observer, cx));
             self.half = Half::Learning(Box::new(learner));
         }
         self.on_events(now, out);
     }
 
     fn is_observer(&self) -> bool {
-        self.quorums.last_seen().observers().contains(&self.config.my_id)
-    }
-
-    /// A configuration that a leader or a voter told of.
-    fn adopt(&mut self, text: &str, is_committed: bool) {
-        if !self.config.reconfig_enabled {
-            return;
-        }
-        let parsed = oxikeeper_proto::quorum::ConfigText::parse(text);
-        let verifier = match parsed
-            .map_err(|error| error.to_string())
-            .and_then(|config| Verifier::from_config(config).map_err(|error| error.to_string()))
-        {
-            Ok(verifier) => Arc::new(verifier),
-            Err(error) => return warn!(error, text, "a configuration that cannot be read"),
-        };
-        if verifier.version() <= self.quorums.current.version() {
-            return debug!(version = %verifier.version(), "no newer configuration");
-        }
-        if is_committed {
-            info!(version = %verifier.version(), "a new configuration is in force");
-            self.quorums = Quorums::new(verifier);
-        } else {
-            self.quorums.proposed = Some(verifier);
-        }
+        self.quorums.current.is_observer(self.config.my_id)
     }
 
     /// An observer that lost its leader does not come back at once, so that many do not come together.
@@ -302,7 +322,7 @@ impl Peer {
     ) -> R {
         work(&mut Context {
             config: &self.config,
-            quorums: &self.quorums,
+            quorums: &mut self.quorums,
             history: &mut self.history,
             epochs: &mut self.epochs,
             out,

@@ -180,6 +180,11 @@ impl Verifier {
         self.voters.contains(&id)
     }
 
+    /// Whether this server follows without a vote.
+    pub fn is_observer(&self, id: ServerId) -> bool {
+        self.observers.contains(&id)
+    }
+
     /// Whether this server is known at all.
     pub fn is_member(&self, id: ServerId) -> bool {
         self.is_voter(id) || self.observers.contains(&id)

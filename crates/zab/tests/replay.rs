@@ -2,29 +2,24 @@
 //! learner has to answer an Apache leader as Apache's learner did, and our leader an Apache learner as
 //! Apache's leader did. Everything passes through its bytes.
 
+#[path = "support/pupil.rs"]
+mod pupil;
 #[path = "../../proto/tests/support/recording.rs"]
 mod recording;
 mod support;
 
 use bytes::Bytes;
+use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::stream::QuorumStream;
 use oxikeeper_proto::quorum::{LearnerInfo, PacketKind, QuorumPacket};
-use oxikeeper_proto::replay::{ReplayFault, SnapshotSink};
-use oxikeeper_proto::stat::StatPersisted;
-use oxikeeper_proto::time::Now;
-use oxikeeper_proto::{Acl, SessionId, Zxid};
 use oxikeeper_zab::context::Epochs;
 use oxikeeper_zab::history::{History, Proposal};
-use oxikeeper_zab::io::{FromLearner, Input, LinkId, Output, Role};
+use oxikeeper_zab::io::{Input, LinkId, Output};
 use oxikeeper_zab::leader::Leader;
-use oxikeeper_zab::learner::Learner;
+use pupil::{FIELD_BYTES_MAX, LINK, NOW, Pupil};
 use recording::{Conversation, Port, conversations};
 use support::Desk;
-
-const LINK: LinkId = LinkId(1);
-const NOW: Now = Now::from_millis(1000);
-const FIELD_BYTES_MAX: usize = 1 << 20;
 
 fn quorum_conversations() -> Vec<Conversation> {
     let all = conversations("joins");
@@ -48,71 +43,6 @@ fn of_kind(packets: &[QuorumPacket], kinds: &[PacketKind]) -> Vec<QuorumPacket> 
     packets.iter().filter(|packet| kinds.contains(&packet.kind)).cloned().collect()
 }
 
-/// Takes every record of a snapshot.
-struct Anything;
-
-impl SnapshotSink for Anything {
-    fn session(&mut self, _: SessionId, _: i32) -> Result<(), ReplayFault> {
-        Ok(())
-    }
-
-    fn acl(&mut self, _: i64, _: Vec<Acl>) -> Result<(), ReplayFault> {
-        Ok(())
-    }
-
-    fn node(
-        &mut self,
-        _: &str,
-        _: Option<&[u8]>,
-        _: i64,
-        _: &StatPersisted,
-    ) -> Result<(), ReplayFault> {
-        Ok(())
-    }
-}
-
-/// A learner of ours whose disk takes no time.
-struct Pupil {
-    desk: Desk,
-    learner: Learner,
-    sent: Vec<QuorumPacket>,
-    role: Option<Role>,
-    receives: Option<Zxid>,
-}
-
-impl Pupil {
-    fn step(&mut self, input: Input) {
-        let mut inputs = vec![input];
-        while !inputs.is_empty() {
-            let input = inputs.remove(0);
-            if let Input::LogDurable(zxid) = &input {
-                self.desk.history.set_durable(*zxid);
-            }
-            self.desk.with(|cx| self.learner.step(NOW, input, cx));
-            for output in std::mem::take(&mut self.desk.out) {
-                match output {
-                    Output::Send(_, packet) => self.sent.push(packet),
-                    Output::WriteEpoch { ticket, .. } => inputs.push(Input::EpochWritten(ticket)),
-                    Output::Append(proposal) => inputs.push(Input::LogDurable(proposal.zxid)),
-                    Output::Truncate { to, ticket } => {
-                        inputs.push(Input::Truncated { ticket, last: to, tail: Vec::new() });
-                    }
-                    Output::ReceiveSnapshot { zxid, .. } => self.receives = Some(zxid),
-                    Output::InstallSnapshot { ticket, zxid } => {
-                        inputs.push(Input::SnapshotInstalled { ticket, zxid });
-                    }
-                    Output::WantTouches => {
-                        inputs.push(Input::ToLeader(FromLearner::Touches(Vec::new())));
-                    }
-                    Output::Role(role) => self.role = Some(role),
-                    _ => {}
-                }
-            }
-            assert_eq!(self.desk.events.iter().find(|e| format!("{e:?}").contains("Lost")), None);
-        }
-    }
-}
-
 #[test]
 fn our_learner_answers_apaches_leader_as_apaches_learner_did() {
     let mut kinds_seen = std::collections::BTreeSet::new();
@@ -130,37 +60,9 @@ fn our_learner_answers_apaches_leader_as_apaches_learner_did() {
             last => History::new(500, last, Vec::new()),
         };
         let desk = Desk::of(info.server.0, [1, 2, 3], history, Epochs { accepted, current });
-        let leader = ServerId(conversation.to);
-        let mut desk = desk;
-        let learner = desk.with(|cx| Learner::start(NOW, leader, is_observer, cx));
-        let mut pupil = Pupil { desk, learner, sent: Vec::new(), role: None, receives: None };
-        pupil.step(Input::Connected { link: LINK, to: leader });
-        let mut stream = QuorumStream::of_leader(FIELD_BYTES_MAX);
-        for (forth, _, bytes) in &conversation.said {
-            if *forth {
-                continue;
-            }
-            stream.feed(bytes);
-            loop {
-                if stream.is_in_snapshot() {
-                    assert!(pupil.receives.is_some(), "{context}: a snapshot is taken");
-                    let done = stream.snapshot(&mut Anything);
-                    match done.map_err(|error| error.to_string()) {
-                        Ok(true) => pupil.step(Input::SnapshotReceived(LINK)),
-                        Ok(false) => break,
-                        Err(error) => panic!("{context}: {error}"),
-                    }
-                }
-                match stream.next_packet().expect("packets") {
-                    Some(packet) => {
-                        kinds_seen.insert(format!("{:?}", packet.kind));
-                        pupil.step(Input::Packet(LINK, packet));
-                    }
-                    None if stream.is_in_snapshot() => {}
-                    None => break,
-                }
-            }
-        }
+        let mut pupil = Pupil::new(desk, ServerId(conversation.to), is_observer);
+        kinds_seen.extend(pupil.hear(&conversation));
+        assert_eq!(pupil.lost(), None, "{context}");
         let handshake = [PacketKind::FollowerInfo, PacketKind::ObserverInfo, PacketKind::AckEpoch];
         assert_eq!(of_kind(&pupil.sent, &handshake), of_kind(&theirs, &handshake), "{context}");
         // What the log had not on disk when the recording ended is not acknowledged there.

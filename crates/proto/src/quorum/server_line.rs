@@ -101,6 +101,17 @@ impl ServerLine {
             && client(self) == client(other)
     }
 
+    /// Whether learners reach both at the same places.
+    pub fn has_same_quorum_addresses(&self, other: &ServerLine) -> bool {
+        self.places(|address| address.quorum_port) == other.places(|address| address.quorum_port)
+    }
+
+    /// Whether both elect at the same places.
+    pub fn has_same_election_addresses(&self, other: &ServerLine) -> bool {
+        self.places(|address| address.election_port)
+            == other.places(|address| address.election_port)
+    }
+
     fn places(&self, port: fn(&ServerAddress) -> u16) -> BTreeSet<(Host, u16)> {
         self.addresses.iter().map(|a| (Host::of(Some(&a.host)), port(a))).collect()
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
+use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::{SessionId, Zxid};
 
 use super::body::AnswerBody;
@@ -190,10 +191,10 @@ fn zab_state(state: &State) -> Vec<(String, Json)> {
 /// `leader`: who it is, as far as this server knows.
 fn leader(state: &State) -> Result<Vec<(String, Json)>, String> {
     let standing = state.shared.standing.lock().clone();
-    let (Some(ensemble), Some(leader)) = (&state.shared.ensemble, standing.leader) else {
+    let (Some(members), Some(leader)) = (&standing.members, standing.leader) else {
         return Err("server is not initialized".to_owned());
     };
-    let address = ensemble.servers.get(&leader.0).and_then(|line| line.addresses.first());
+    let address = members.servers.get(&leader).and_then(|line| line.addresses.first());
     Ok(fields_of([
         ("is_leader", Json::Bool(standing.mode == Mode::Leader)),
         ("leader_id", Json::Int(leader.0)),
@@ -203,9 +204,10 @@ fn leader(state: &State) -> Result<Vec<(String, Json)>, String> {
 
 /// `voting_view`: the servers that vote, by id.
 fn voting_view(state: &State) -> Json {
-    let servers = state.shared.ensemble.iter().flat_map(|ensemble| &ensemble.servers);
+    let members = state.shared.standing.lock().members.clone();
+    let servers = members.iter().flat_map(|members| &members.servers);
     let voters = servers.filter(|(_, line)| line.role == Role::Participant);
-    let view = |(id, line): (&i64, &ServerLine)| {
+    let view = |(id, line): (&ServerId, &ServerLine)| {
         let addresses = |port: fn(&ServerAddress) -> u16| {
             let text =
                 |address: &ServerAddress| Json::text(format!("{}:{}", address.host, port(address)));
@@ -239,7 +241,7 @@ fn configuration(state: &State) -> Vec<(String, Json)> {
     let settings = &state.settings;
     let path = |path: &std::path::Path| Json::text(path.display().to_string());
     fields_of([
-        ("client_port", settings.client_port.map_or(Json::Int(-1), Json::int)),
+        ("client_port", state.shared.client_port.number().map_or(Json::Int(-1), Json::int)),
         ("data_dir", path(state.dirs.data())),
         ("data_log_dir", path(state.dirs.log())),
         ("tick_time", Json::int(settings.node.tick_ms)),

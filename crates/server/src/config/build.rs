@@ -1,5 +1,6 @@
 //! From settings to the typed configuration, with ranges and what has to fit together.
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,6 +80,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         ensemble,
         data_dir,
         data_log_dir,
+        file: None,
         text: String::new(),
         notes: Vec::new(),
     })
@@ -283,18 +285,27 @@ fn client_address(
 }
 
 fn resolve(host: Option<&str>, port: u16, place: Place) -> Result<SocketAddr, ConfigError> {
+    resolve_client_host(host, port).map_err(|_| {
+        let host = host.unwrap_or_default();
+        ConfigError::invalid(
+            place,
+            format!("the client address {host} cannot be resolved"),
+            "correct it, or give an address in digits",
+        )
+    })
+}
+
+/// The address of a client port: every one of the machine, unless a host is named.
+///
+/// # Errors
+/// The name has no address.
+pub(crate) fn resolve_client_host(host: Option<&str>, port: u16) -> io::Result<SocketAddr> {
     let Some(host) = host.filter(|host| *host != "0.0.0.0") else {
         return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match (bare, port).to_socket_addrs().map(|mut found| found.next()) {
-        Ok(Some(address)) => Ok(address),
-        _ => Err(ConfigError::invalid(
-            place,
-            format!("the client address {host} cannot be resolved"),
-            "correct it, or give an address in digits",
-        )),
-    }
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    (bare, port).to_socket_addrs()?.next().ok_or_else(none)
 }
 
 fn four_letter_words(settings: &Settings) -> Vec<String> {

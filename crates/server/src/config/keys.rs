@@ -61,7 +61,7 @@ fn is_named(key: &str) -> bool {
 }
 
 /// Keys of the ensemble, which a dynamic file holds instead of `zoo.cfg`.
-fn is_dynamic(key: &str) -> bool {
+pub(crate) fn is_dynamic(key: &str) -> bool {
     key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight")
 }
 

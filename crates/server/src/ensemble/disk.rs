@@ -1,11 +1,15 @@
 //! What the log writer does for the peer, between two batches: epoch files, cuts, received snapshots.
 
+use std::sync::Arc;
+
 use oxikeeper_proto::Zxid;
+use oxikeeper_proto::quorum::ConfigText;
 use oxikeeper_storage::{Disk, LogOptions, StorageError, TxnLog, epochs};
 use oxikeeper_tree::Tree;
-use oxikeeper_zab::io::{EpochKind, Input, Ticket};
-use tracing::info;
+use oxikeeper_zab::io::{ConfigStep, EpochKind, Input, Ticket};
+use tracing::{error, info};
 
+use super::config_files::ConfigFiles;
 use crate::engine::Runner;
 use crate::files::Files;
 use crate::log_writer::LogWriter;
@@ -28,6 +32,13 @@ pub enum DiskJob {
         /// Of the request.
         ticket: Ticket,
     },
+    /// Write down what has become of a configuration.
+    Config {
+        /// The configuration.
+        config: Arc<ConfigText>,
+        /// What has become of it.
+        step: ConfigStep,
+    },
     /// Make a received state this server's.
     Install {
         /// The state.
@@ -47,6 +58,8 @@ pub struct EnsembleFiles<D: Disk> {
     pub commit_log_count: usize,
     /// The configuration that `/zookeeper/config` shows, with its version.
     pub config: (Vec<u8>, Zxid),
+    /// Where it is written down when it changes; none unless it may.
+    pub config_files: Option<ConfigFiles>,
 }
 
 impl<D: Disk> LogWriter<D> {
@@ -75,6 +88,19 @@ impl<D: Disk> LogWriter<D> {
                 let tail = self.files.files.recent(last, self.files.commit_log_count)?;
                 let done = Input::Truncated { ticket, last, tail };
                 self.begin_anew(restored.tree, last, done);
+            }
+            DiskJob::Config { config, step } => {
+                if matches!(step, ConfigStep::Committed { .. }) {
+                    let version = Zxid::from_wire(config.version);
+                    self.files.config = (config.to_string().into_bytes(), version);
+                }
+                let EnsembleFiles { files, config_files, .. } = &self.files;
+                let Some(config_files) = config_files else { return Ok(()) };
+                if let Err(error) = config_files.keep(&*files.disk, &config, step) {
+                    // As with Apache: the others know, and tell this server when it starts anew.
+                    let version = format!("{:x}", config.version);
+                    error!(version, %error, "a configuration cannot be written beside zoo.cfg");
+                }
             }
             DiskJob::Install { mut tree, ticket } => {
                 let file = self.files.files.install(&mut tree)?;

@@ -5,8 +5,10 @@ use std::sync::mpsc::Sender;
 
 use oxikeeper_node::time::Now;
 use oxikeeper_proto::Encode;
+use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_zab::io::Output;
+use oxikeeper_proto::quorum::ConfigText;
+use oxikeeper_zab::io::{ConfigStep, Output};
 use oxikeeper_zab::peer::Peer;
 use tracing::error;
 
@@ -16,6 +18,7 @@ use super::net::{NetHandle, Order};
 use super::outlet::Outlet;
 use super::standing::SharedStanding;
 use crate::log_writer::LogJob;
+use crate::shared::Shared;
 
 /// See the module's head. Called by whoever runs the Core, one at a time.
 pub struct Driver {
@@ -39,6 +42,7 @@ impl Driver {
         outputs: &mut Vec<Output>,
         unsent: &mut Vec<Arc<Outlet>>,
         peer: &Peer,
+        shared: &Shared,
         now: Now,
         deadline: Option<Now>,
     ) {
@@ -46,6 +50,8 @@ impl Driver {
             return self.net.tick_by(deadline);
         }
         let mut orders = Vec::new();
+        // What `/zookeeper/config` shows from now on.
+        let mut shown = None;
         let outlets = self.net.outlets.lock();
         let mut standing = self.standing.lock();
         standing.set_role(peer.role(), self.my_id, now);
@@ -72,15 +78,47 @@ impl Driver {
                     error!("{reason}");
                     std::process::exit(1);
                 }
+                Output::Config { text, step } => {
+                    let config = Arc::new(parsed(&text));
+                    if let ConfigStep::Committed { in_log } = step {
+                        self.move_client_port(standing.members.as_deref(), &config, shared);
+                        standing.members = Some(Arc::clone(&config));
+                        if !in_log {
+                            shown = Some((text, Zxid::from_wire(config.version)));
+                        }
+                    }
+                    let job = DiskJob::Config { config: Arc::clone(&config), step };
+                    let _ = self.log.send(LogJob::Peer(job));
+                    orders.push(Order::Members { config, step });
+                }
                 Output::Election(output) => orders.push(Order::Election(output)),
                 output => orders.push(Order::Peer(output)),
             }
         }
+        // Who answers an operator holds the tree and asks for these.
         drop(standing);
         drop(outlets);
+        if let Some((text, version)) = shown {
+            shared.tree.write().set_config(&text, version);
+        }
         if !orders.is_empty() {
             self.net.order(orders);
         }
         self.net.tick_by(deadline);
     }
+
+    /// Clients connect where the own line says, if it has begun to say so or says otherwise than before.
+    fn move_client_port(&self, old: Option<&ConfigText>, new: &ConfigText, shared: &Shared) {
+        let place = |config: &ConfigText| config.servers.get(&self.my_id)?.client.clone();
+        if let Some(wanted) = place(new)
+            && old.and_then(place).as_ref() != Some(&wanted)
+        {
+            shared.client_port.move_to(wanted);
+        }
+    }
+}
+
+fn parsed(text: &[u8]) -> ConfigText {
+    let text = std::str::from_utf8(text).expect("a peer names configurations as it prints them");
+    ConfigText::parse(text).expect("a peer names configurations that it has read")
 }

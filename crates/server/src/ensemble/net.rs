@@ -16,15 +16,15 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use oxikeeper_node::time::Now;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::quorum::InitialMessage;
 use oxikeeper_proto::quorum::initial_message::HostPort;
 use oxikeeper_proto::quorum::stream::{ElectionItem, ElectionStream, QuorumStream};
+use oxikeeper_proto::quorum::{ConfigText, InitialMessage};
 use oxikeeper_proto::replay::ReplayTarget;
 use oxikeeper_proto::txn::decode_payload;
 use oxikeeper_proto::{Encode, Zxid};
 use oxikeeper_tree::{Restore, TreeOptions};
 use oxikeeper_zab::arbiter::{ElectionConn, ElectionInput, ElectionOutput};
-use oxikeeper_zab::io::{Input, LinkId, Output};
+use oxikeeper_zab::io::{ConfigStep, Input, LinkId, Output};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{error, info, warn};
@@ -48,6 +48,8 @@ const FIRST_CONNECTION: u64 = 128;
 const SLEEP_MAX: Duration = Duration::from_millis(200);
 /// Between two words about the time.
 const TICK_SPACING: Duration = Duration::from_millis(1);
+/// Between two attempts to open the election port anew.
+const LISTEN_RETRY: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 128 << 10;
 const BACKLOG: i32 = 128;
 
@@ -61,6 +63,13 @@ pub enum Order {
     Dialed(Dialed),
     /// Send what waits there.
     Flush(Vec<Arc<Outlet>>),
+    /// Servers come, go or move.
+    Members {
+        /// The configuration that says so.
+        config: Arc<ConfigText>,
+        /// What has become of it.
+        step: ConfigStep,
+    },
 }
 
 /// How others reach the thread.
@@ -117,6 +126,8 @@ pub struct Net {
     next_tick: Now,
     dirty: Vec<u64>,
     buffer: Vec<u8>,
+    /// The election port is to be opened then.
+    listen_again_at: Option<Now>,
 }
 
 /// What the thread needs from others.
@@ -204,6 +215,7 @@ impl Net {
             next_tick: Now::default(),
             dirty: Vec::new(),
             buffer: vec![0; READ_BYTES],
+            listen_again_at: None,
         })
     }
 
@@ -215,6 +227,7 @@ impl Net {
         let mut events = Events::with_capacity(256);
         loop {
             self.run_core();
+            self.listen_again();
             let until = self.clock.now().after(SLEEP_MAX).micros();
             self.handle.sleeps_until.store(until, Ordering::SeqCst);
             // Whoever changes something from here on sees that we sleep.
@@ -287,13 +300,14 @@ impl Net {
                 }
             }
             Order::Peer(output) => self.obey_peer(output),
+            Order::Members { config, step } => self.change_members(config, step),
         }
     }
 
     fn obey_peer(&mut self, output: Output) {
         match output {
             Output::Connect(to) => {
-                let addresses = self.seat.quorum_addresses(to);
+                let addresses = self.seat.members.lock().quorum_addresses(to);
                 self.dial(Purpose::Learn, to, addresses, self.seat.learn_timeout);
             }
             Output::Listen(true) => self.open_quorum_port(),
@@ -335,7 +349,7 @@ impl Net {
             ElectionOutput::Connect { to, addresses } => {
                 let mut all: Vec<(String, u16)> =
                     addresses.into_iter().map(|address| (address.host, address.port)).collect();
-                all.extend(self.seat.election_addresses(to));
+                all.extend(self.seat.members.lock().election_addresses(to));
                 self.dial(Purpose::Election, to, all, self.seat.election_timeout);
             }
             ElectionOutput::Greet { conn, then_close } => {
@@ -447,8 +461,12 @@ impl Net {
     }
 
     fn open_quorum_port(&mut self) {
-        for (index, address) in self.seat.quorum_binds.iter().enumerate() {
-            let opened = listen(*address).and_then(|listener| {
+        let binds = match self.seat.quorum_binds() {
+            Ok(binds) => binds,
+            Err(error) => return error!(%error, "cannot listen for learners"),
+        };
+        for (index, address) in binds.into_iter().enumerate() {
+            let opened = listen(address).and_then(|listener| {
                 let mut listener = TcpListener::from_std(listener);
                 let token = Token(QUORUM_LISTENERS + index);
                 self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
@@ -457,6 +475,51 @@ impl Net {
             match opened {
                 Ok(listener) => self.quorum_listeners.push(listener),
                 Err(error) => error!(%address, %error, "cannot listen for learners"),
+            }
+        }
+    }
+
+    /// Connections with others are the peer's matter; the own election port moves if its line does.
+    fn change_members(&mut self, config: Arc<ConfigText>, step: ConfigStep) {
+        let mut members = self.seat.members.lock();
+        let before = members.own().cloned();
+        members.change(config, step);
+        let after = members.own();
+        let moves = match (&before, after) {
+            (Some(before), Some(after)) => !before.has_same_election_addresses(after),
+            (before, after) => before.is_none() && after.is_some(),
+        };
+        drop(members);
+        if moves {
+            self.election_listeners.clear();
+            self.listen_again_at = Some(self.clock.now());
+        }
+    }
+
+    /// Opens the election port at its new place, as soon as it can be had.
+    fn listen_again(&mut self) {
+        let now = self.clock.now();
+        if self.listen_again_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.listen_again_at = None;
+        let opened =
+            self.seat.election_binds().map_err(|error| error.to_string()).and_then(|binds| {
+                let open = |(index, address): (usize, SocketAddr)| {
+                    let mut listener = TcpListener::from_std(listen(address)?);
+                    let token = Token(ELECTION_LISTENERS + index);
+                    self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
+                    Ok(listener)
+                };
+                let opened: io::Result<Vec<TcpListener>> =
+                    binds.into_iter().enumerate().map(open).collect();
+                opened.map_err(|error| error.to_string())
+            });
+        match opened {
+            Ok(listeners) => self.election_listeners = listeners,
+            Err(error) => {
+                error!(error, "cannot listen for elections where the configuration says");
+                self.listen_again_at = Some(now.after(LISTEN_RETRY));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! From a configuration to a seat in the ensemble: addresses, quorums, and the peer over what the disk
 //! holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -12,18 +12,21 @@ use std::time::Duration;
 use oxikeeper_node::time::Now;
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
+use oxikeeper_proto::quorum::ConfigText;
 use oxikeeper_proto::quorum::initial_message::HostPort;
-use oxikeeper_proto::quorum::server_line::ServerAddress;
-use oxikeeper_storage::{Disk, epochs};
+use oxikeeper_storage::{Disk, RealDisk, epochs};
 use oxikeeper_zab::config::PeerConfig;
 use oxikeeper_zab::context::Epochs;
 use oxikeeper_zab::history::History;
 use oxikeeper_zab::peer::Peer;
 use oxikeeper_zab::verifier::{Quorums, Verifier};
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
+use super::config_files::ConfigFiles;
+use super::members::Members;
 use super::net::listen;
-use crate::config::{Config, ServerLine};
+use crate::config::Config;
 use crate::error::RunError;
 use crate::files::Files;
 
@@ -31,7 +34,8 @@ use crate::files::Files;
 pub struct Seat {
     /// This server.
     pub my_id: ServerId,
-    servers: BTreeMap<ServerId, ServerLine>,
+    /// Who is who, as things stand.
+    pub members: Mutex<Members>,
     /// `multiAddress.enabled`.
     pub multi_address: bool,
     /// `tcpKeepAlive`.
@@ -42,35 +46,32 @@ pub struct Seat {
     pub election_timeout: Duration,
     /// How long an attempt to connect to a leader may take.
     pub learn_timeout: Duration,
-    /// Where learners are listened for.
-    pub quorum_binds: Vec<SocketAddr>,
+    /// `quorumListenOnAllIPs`.
+    pub listens_on_all_addresses: bool,
 }
 
 impl Seat {
-    /// Where a server leads.
-    pub fn quorum_addresses(&self, server: ServerId) -> Vec<(String, u16)> {
-        self.addresses(server, |address| address.quorum_port)
-    }
-
-    /// Where a server elects.
-    pub fn election_addresses(&self, server: ServerId) -> Vec<(String, u16)> {
-        self.addresses(server, |address| address.election_port)
-    }
-
     /// What others are told of where we elect.
     pub fn own_election_addresses(&self) -> Vec<HostPort> {
         let address = |(host, port)| HostPort { host, port };
-        self.election_addresses(self.my_id).into_iter().map(address).collect()
+        let own = self.members.lock().election_addresses(self.my_id);
+        own.into_iter().map(address).collect()
     }
 
-    fn addresses(
-        &self,
-        server: ServerId,
-        port: impl Fn(&ServerAddress) -> u16,
-    ) -> Vec<(String, u16)> {
-        let line = self.servers.get(&server);
-        let address = |address: &ServerAddress| (address.host.clone(), port(address));
-        line.map_or_else(Vec::new, |line| line.addresses.iter().map(address).collect())
+    /// Where learners are listened for. Names are resolved anew.
+    ///
+    /// # Errors
+    /// A name without an address.
+    pub fn quorum_binds(&self) -> Result<Vec<SocketAddr>, RunError> {
+        binds(&self.members.lock().quorum_addresses(self.my_id), self.listens_on_all_addresses)
+    }
+
+    /// Where elections are listened for. Names are resolved anew.
+    ///
+    /// # Errors
+    /// A name without an address.
+    pub fn election_binds(&self) -> Result<Vec<SocketAddr>, RunError> {
+        binds(&self.members.lock().election_addresses(self.my_id), self.listens_on_all_addresses)
     }
 }
 
@@ -85,6 +86,8 @@ pub struct Ensemble {
     pub may_begin_empty: bool,
     /// Where elections are listened for.
     pub listeners: Vec<std::net::TcpListener>,
+    /// Where a membership that changes is written down; none unless it may.
+    pub config_files: Option<ConfigFiles>,
 }
 
 /// Between two attempts to open the election port; `electionPortBindRetry` counts them.
@@ -104,29 +107,40 @@ impl Ensemble {
         let verifier = Verifier::from_config(ensemble.text())
             .map_err(|error| RunError::Ensemble(error.to_string()))?;
         let settings = Arc::new(peer_config(my_id, config));
-        let servers: BTreeMap<ServerId, ServerLine> =
-            ensemble.servers.iter().map(|(id, line)| (ServerId(*id), line.clone())).collect();
-        let mut seat = Seat {
+        let config_files = config_files(my_id, config)?;
+        let proposed = config_files.as_ref().and_then(|files| proposed(files, config));
+        let members = Members::new(
             my_id,
-            servers,
+            ensemble.text(),
+            proposed.as_ref().and_then(|v| v.config().cloned()),
+        );
+        let seat = Seat {
+            my_id,
+            members: Mutex::new(members),
             multi_address: ensemble.multi_address,
             keep_alive: ensemble.keep_alive,
             field_bytes_max: config.recover.payload_bytes_max,
             election_timeout: ensemble.election_connect_timeout,
             learn_timeout: settings.sync_time(),
-            quorum_binds: Vec::new(),
+            listens_on_all_addresses: ensemble.listens_on_all_addresses,
         };
-        let any = ensemble.listens_on_all_addresses;
-        seat.quorum_binds = binds(&seat.quorum_addresses(my_id), any)?;
-        let election = binds(&seat.election_addresses(my_id), any)?;
+        // Whether there will be a quorum port to open is known before anybody is led.
+        seat.quorum_binds()?;
+        let election = seat.election_binds()?;
         let listeners = listen_for_elections(&election, ensemble.election_port_bind_retry)?;
         Ok(Some(Ensemble {
             seat: Arc::new(seat),
-            quorums: Quorums::new(Arc::new(verifier)),
+            quorums: Quorums { current: Arc::new(verifier), proposed: proposed.map(Arc::new) },
             settings,
             may_begin_empty: ensemble.db_autocreate || take_mark(&config.data_dir),
             listeners,
+            config_files,
         }))
+    }
+
+    /// Who belongs to the ensemble.
+    pub fn members(&self) -> Arc<ConfigText> {
+        Arc::clone(self.seat.members.lock().current())
     }
 
     /// What `/zookeeper/config` shows, and its version.
@@ -177,6 +191,39 @@ impl Ensemble {
         );
         Ok(Peer::new(Arc::clone(&self.settings), self.quorums.clone(), epochs, history, now))
     }
+}
+
+/// Where a membership that may change is written down. One that stands in `zoo.cfg` is about to be moved
+/// out of it, so a copy is kept.
+fn config_files(my_id: ServerId, config: &Config) -> Result<Option<ConfigFiles>, RunError> {
+    let Some(file) = config.file.as_deref().filter(|_| config.ensemble.reconfig_enabled) else {
+        return Ok(None);
+    };
+    let files = ConfigFiles::beside(file, my_id);
+    let kept = files.and_then(|files| {
+        if config.ensemble.dynamic_file.is_none() {
+            files.back_up(&RealDisk)?;
+        }
+        Ok(files)
+    });
+    kept.map(Some).map_err(|error| {
+        let file = file.display();
+        RunError::Ensemble(format!(
+            "reconfigEnabled=true, but no file can be written beside {file}: {error}; give the              server's user the right to, or remove reconfigEnabled"
+        ))
+    })
+}
+
+/// The configuration that was proposed when this server ended, if it is newer than that in force.
+fn proposed(files: &ConfigFiles, config: &Config) -> Option<Verifier> {
+    // As Apache: beside a membership that was never changed there is none.
+    let (_, version) = config.ensemble.dynamic_file.as_ref()?;
+    let found = files.proposed(&RealDisk).unwrap_or_else(|error| {
+        warn!(%error, "the configuration that was proposed last cannot be read; it is left out");
+        None
+    })?;
+    let is_newer = u64::try_from(found.version).is_ok_and(|found| found > *version);
+    Verifier::from_config(found).ok().filter(|_| is_newer)
 }
 
 /// The file that says that a directory is empty by intent. It holds for one start.

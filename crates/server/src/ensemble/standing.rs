@@ -1,11 +1,12 @@
 //! What operators are told of a server's place in its ensemble, kept so that nobody waits for the Core.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use oxikeeper_node::histogram::Histogram;
 use oxikeeper_node::time::Now;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::quorum::PacketKind;
+use oxikeeper_proto::quorum::{ConfigText, PacketKind};
 use oxikeeper_zab::io::{LinkId, Output, Role};
 use parking_lot::Mutex;
 
@@ -45,8 +46,8 @@ impl Mode {
 pub struct Standing {
     /// What this server is.
     pub mode: Mode,
-    /// How many servers vote; 0 alone.
-    pub quorum_size: usize,
+    /// Who belongs to the ensemble; none alone.
+    pub members: Option<Arc<ConfigText>>,
     /// Who leads, as far as this server is in step with a leader.
     pub leader: Option<ServerId>,
     /// Leader: learners in step, and whether each votes.
@@ -61,7 +62,7 @@ pub struct Standing {
 
 impl Default for Standing {
     fn default() -> Standing {
-        Standing::new(0)
+        Standing::new(None)
     }
 }
 
@@ -69,17 +70,22 @@ impl Default for Standing {
 pub type SharedStanding = Mutex<Standing>;
 
 impl Standing {
-    /// At the start. Without voters: of a server that serves alone.
-    pub fn new(quorum_size: usize) -> Standing {
+    /// At the start. Without members: of a server that serves alone.
+    pub fn new(members: Option<Arc<ConfigText>>) -> Standing {
         Standing {
-            mode: if quorum_size == 0 { Mode::Standalone } else { Mode::Looking },
-            quorum_size,
+            mode: if members.is_none() { Mode::Standalone } else { Mode::Looking },
+            members,
             leader: None,
             learners: BTreeMap::new(),
             leads_since: None,
             proposal_bytes: Histogram::default(),
             last_proposal_bytes: 0,
         }
+    }
+
+    /// How many servers vote; 0 alone.
+    pub fn quorum_size(&self) -> usize {
+        self.members.as_ref().map_or(0, |members| members.participants().count())
     }
 
     /// Followers in step.

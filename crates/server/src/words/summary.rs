@@ -114,7 +114,7 @@ mod tests {
         let expected = "Latency min/avg/max: 1/8.4615/24\nReceived: 22\nSent: 25\n\
                         Connections: 2\nOutstanding: 0\nZxid: 0x100000007\n\
                         Mode: standalone\nNode count: 9\n";
-        let standing = Standing::new(0);
+        let standing = Standing::new(None);
         let state = State { zxid: Zxid::new(0x1_0000_0007), nodes: 9, standing };
         assert_eq!(numbers(&report, &state), expected);
         assert_eq!(decimal(0.0), "0.0");

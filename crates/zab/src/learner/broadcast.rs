@@ -4,18 +4,19 @@
 use std::collections::VecDeque;
 
 use oxikeeper_proto::Zxid;
+use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::{PacketKind, QuorumPacket};
-use oxikeeper_proto::txn::decode_payload;
 use tracing::debug;
 
-use super::sync::informed_payload;
-use crate::context::{Context, Event};
+use super::sync::{activate, informed_payload};
+use crate::context::Context;
 use crate::history::Proposal;
 use crate::io::{LinkId, Output, ToLearner};
 use crate::mutation::{Mutation, mutated};
 
 #[derive(Debug)]
 pub(super) struct Broadcast {
+    leader: ServerId,
     is_observer: bool,
     /// Logged and not acknowledged, in order.
     unacknowledged: VecDeque<Zxid>,
@@ -24,8 +25,8 @@ pub(super) struct Broadcast {
 }
 
 impl Broadcast {
-    pub fn new(is_observer: bool) -> Broadcast {
-        Broadcast { is_observer, unacknowledged: VecDeque::new(), pings: VecDeque::new() }
+    pub fn new(leader: ServerId, is_observer: bool) -> Broadcast {
+        Broadcast { leader, is_observer, unacknowledged: VecDeque::new(), pings: VecDeque::new() }
     }
 
     /// The oldest ping that is not answered.
@@ -43,6 +44,7 @@ impl Broadcast {
         match packet.kind {
             PacketKind::Proposal => {
                 let payload = packet.txn().map_err(|error| error.to_string())?.clone();
+                cx.see_proposal(&payload);
                 self.take(Proposal { zxid, payload }, cx)?;
                 if mutated(Mutation::EarlyAck) {
                     self.unacknowledged.pop_back();
@@ -52,8 +54,11 @@ impl Broadcast {
             PacketKind::Commit => self.committed(zxid, cx)?,
             PacketKind::CommitAndActivate => {
                 let payload = cx.history.logged().next().map(|proposal| proposal.payload.clone());
+                let is_next = zxid > cx.history.last_committed();
                 self.committed(zxid, cx)?;
-                activate(packet, payload.as_deref(), cx);
+                if let Some(payload) = payload.filter(|_| is_next) {
+                    activate(packet, &payload, self.leader, cx)?;
+                }
             }
             PacketKind::Inform | PacketKind::InformAndActivate => {
                 let payload = informed_payload(packet)?;
@@ -64,7 +69,7 @@ impl Broadcast {
                 self.take(Proposal { zxid, payload: payload.clone() }, cx)?;
                 self.commit(zxid, cx);
                 if packet.kind == PacketKind::InformAndActivate {
-                    activate(packet, Some(&payload), cx);
+                    activate(packet, &payload, self.leader, cx)?;
                 }
             }
             PacketKind::Ping => {
@@ -128,22 +133,5 @@ impl Broadcast {
         while let Some(zxid) = self.unacknowledged.pop_front_if(|zxid| *zxid <= durable) {
             cx.out.push(Output::Send(link, QuorumPacket::ack(zxid)));
         }
-    }
-}
-
-/// A reconfiguration is committed: its new configuration stands in the transaction.
-fn activate(packet: &QuorumPacket, payload: Option<&[u8]>, cx: &mut Context<'_>) {
-    let text =
-        payload.and_then(|payload| decode_payload(payload).ok()).and_then(
-            |(_, txn, _)| match txn {
-                oxikeeper_proto::Txn::Reconfig(body) => {
-                    body.data.map(String::from_utf8_lossy).map(Into::into)
-                }
-                _ => None,
-            },
-        );
-    if let Some(text) = text {
-        cx.events
-            .push(Event::ConfigCommitted { text, designated: packet.designated_leader().ok() });
     }
 }

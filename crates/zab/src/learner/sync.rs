@@ -8,12 +8,14 @@
 use std::collections::VecDeque;
 
 use oxikeeper_proto::Zxid;
+use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::{PacketKind, QuorumPacket};
 use tracing::debug;
 
 use crate::context::Context;
 use crate::history::Proposal;
 use crate::io::Output;
+use crate::membership::Change;
 
 /// The stream, as far as it has come.
 #[derive(Debug, Default)]
@@ -74,46 +76,53 @@ impl Sync {
     pub fn before_new_leader(
         &mut self,
         packet: &QuorumPacket,
+        leader: ServerId,
         cx: &mut Context<'_>,
     ) -> Result<(), String> {
         match packet.kind {
-            PacketKind::Proposal => self.propose(packet),
+            PacketKind::Proposal => self.propose(packet, cx),
             PacketKind::Commit | PacketKind::CommitAndActivate => {
-                if let Some(proposal) = self.pop(packet.zxid)? {
-                    self.take_over(proposal, cx);
-                }
-                Ok(())
+                let Some(proposal) = self.pop(packet.zxid)? else { return Ok(()) };
+                let payload = proposal.payload.clone();
+                self.take_over(proposal, cx);
+                activate(packet, &payload, leader, cx)
             }
             PacketKind::Inform | PacketKind::InformAndActivate => {
-                if let Some(proposal) = self.informed(packet)? {
-                    self.take_over(proposal, cx);
-                }
-                Ok(())
+                let Some(proposal) = self.informed(packet)? else { return Ok(()) };
+                let payload = proposal.payload.clone();
+                self.take_over(proposal, cx);
+                activate(packet, &payload, leader, cx)
             }
             _ => Ok(()),
         }
     }
 
     /// A packet between NEWLEADER and UPTODATE.
-    pub fn after_new_leader(&mut self, packet: &QuorumPacket) -> Result<(), String> {
+    pub fn after_new_leader(
+        &mut self,
+        packet: &QuorumPacket,
+        leader: ServerId,
+        cx: &mut Context<'_>,
+    ) -> Result<(), String> {
         match packet.kind {
-            PacketKind::Proposal => self.propose(packet),
+            PacketKind::Proposal => self.propose(packet, cx),
             PacketKind::Commit | PacketKind::CommitAndActivate => {
-                if packet.zxid > self.last_committed {
-                    let next = self.waiting.get(self.committed.len());
-                    if next.is_none_or(|next| next.zxid != packet.zxid) {
-                        return Err("a commit out of order".into());
-                    }
-                    self.committed.push(packet.zxid);
+                if packet.zxid <= self.last_committed {
+                    return Ok(());
                 }
-                Ok(())
+                let next = self.waiting.get(self.committed.len());
+                let Some(next) = next.filter(|next| next.zxid == packet.zxid) else {
+                    return Err("a commit out of order".into());
+                };
+                self.committed.push(packet.zxid);
+                activate(packet, &next.payload, leader, cx)
             }
             PacketKind::Inform | PacketKind::InformAndActivate => {
-                if let Some(proposal) = self.informed(packet)? {
-                    self.committed.push(proposal.zxid);
-                    self.waiting.push_back(proposal);
-                }
-                Ok(())
+                let Some(proposal) = self.informed(packet)? else { return Ok(()) };
+                let payload = proposal.payload.clone();
+                self.committed.push(proposal.zxid);
+                self.waiting.push_back(proposal);
+                activate(packet, &payload, leader, cx)
             }
             _ => Ok(()),
         }
@@ -123,10 +132,11 @@ impl Sync {
         self.waiting.back().map_or(self.last_committed, |proposal| proposal.zxid)
     }
 
-    fn propose(&mut self, packet: &QuorumPacket) -> Result<(), String> {
+    fn propose(&mut self, packet: &QuorumPacket, cx: &mut Context<'_>) -> Result<(), String> {
         let payload = packet.txn().map_err(|error| error.to_string())?;
         let proposal = Proposal { zxid: packet.zxid, payload: payload.clone() };
         if let Some(proposal) = self.new_one(proposal)? {
+            cx.see_proposal(&proposal.payload);
             self.waiting.push_back(proposal);
         }
         Ok(())
@@ -183,4 +193,23 @@ pub(super) fn informed_payload(packet: &QuorumPacket) -> Result<bytes::Bytes, St
         _ => packet.txn().cloned(),
     };
     payload.map_err(|error| error.to_string())
+}
+
+/// A transaction is committed: if that activates a configuration, it comes into force, and the leader may
+/// have to be left for it.
+pub(super) fn activate(
+    packet: &QuorumPacket,
+    payload: &[u8],
+    leader: ServerId,
+    cx: &mut Context<'_>,
+) -> Result<(), String> {
+    let kinds = [PacketKind::CommitAndActivate, PacketKind::InformAndActivate];
+    if !kinds.contains(&packet.kind) {
+        return Ok(());
+    }
+    let designated = packet.designated_leader().map_err(|error| error.to_string())?;
+    match cx.activate_proposal(payload, designated, leader) {
+        Change::Place => Err("the membership has changed".into()),
+        Change::None | Change::Others => Ok(()),
+    }
 }

@@ -49,7 +49,7 @@ impl Desk {
     pub fn with<R>(&mut self, work: impl FnOnce(&mut Context<'_>) -> R) -> R {
         work(&mut Context {
             config: &self.config,
-            quorums: &self.quorums,
+            quorums: &mut self.quorums,
             history: &mut self.history,
             epochs: &mut self.epochs,
             out: &mut self.out,

@@ -10,9 +10,9 @@ pub(super) const KEYS: &[Key] = keys! {
     "server.*" File A "none" Works "checked as Apache does; one voter serves alone on the line's client part, more make an ensemble";
     "group*" File A "none" Ensemble "checked: each voter in one group";
     "weight*" File A "1" Ensemble "checked";
-    "dynamicConfigFile" File A "unset" Works "read as Apache does, for one voter";
+    "dynamicConfigFile" File A "unset" Works "read and written as Apache does; what else stands in `zoo.cfg` keeps its order and comments";
     "standaloneEnabled" File A "true" Works "`false`: an ensemble of one, too";
-    "reconfigEnabled" File A "false" Works "decides how reconfig is refused; an ensemble led by Apache may be reconfigured, dynamic files are not rewritten yet";
+    "reconfigEnabled" File A "false" Works "led by Apache, reconfigurations are followed in every role, and the files written as Apache does; a leader of ours refuses to begin one: -6, with `reconfigEnabled=false` -123";
     "initLimit" File A "unset" Ensemble "required with more than one voter";
     "syncLimit" File A "unset" Ensemble "required with more than one voter";
     "connectToLearnerMasterLimit" File B "initLimit" Ensemble "";

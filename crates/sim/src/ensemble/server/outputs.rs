@@ -79,6 +79,8 @@ impl Server {
             Output::WantTouches => {
                 inputs.push_back(Input::ToLeader(FromLearner::Touches(Vec::new())));
             }
+            // Simulated ensembles have reconfigEnabled=false.
+            Output::Config { .. } => {}
             Output::FromLearner(..) | Output::Learner { .. } | Output::ToLearner(_) => {}
             Output::Halt(why) => {
                 return Err(Stop::Violation(format!("server {} halts: {why}", self.index)));

@@ -18,6 +18,19 @@ pub enum EventType {
     NodeChildrenChanged = 4,
 }
 
+impl EventType {
+    /// The event of this number, if there is one.
+    pub const fn from_wire(kind: i32) -> Option<EventType> {
+        match kind {
+            1 => Some(EventType::NodeCreated),
+            2 => Some(EventType::NodeDeleted),
+            3 => Some(EventType::NodeDataChanged),
+            4 => Some(EventType::NodeChildrenChanged),
+            _ => None,
+        }
+    }
+}
+
 /// The only connection state that a server writes into a notification: SyncConnected.
 pub const STATE_SYNC_CONNECTED: i32 = 3;
 

@@ -1,0 +1,103 @@
+//! Several operations in one request: writes all or none, or reads.
+
+use std::sync::Arc;
+
+use crate::reply::Reply;
+use crate::session::{
+    Answer, MultiRead, ReadOp, ReadResult, Request, Transaction, TxnOp, TxnResult,
+};
+use crate::shared::Shared;
+use crate::{CreateOptions, Error, ExpectedVersion};
+
+/// Writes that are carried out together or not at all: of [`transaction`](crate::Client::transaction).
+#[derive(Debug)]
+#[must_use = "a transaction does nothing before commit"]
+pub struct TransactionBuilder {
+    shared: Arc<Shared>,
+    transaction: Transaction,
+}
+
+impl TransactionBuilder {
+    pub(crate) fn new(shared: Arc<Shared>) -> TransactionBuilder {
+        TransactionBuilder { shared, transaction: Transaction::default() }
+    }
+
+    fn op(mut self, op: TxnOp) -> TransactionBuilder {
+        self.transaction.ops.push(op);
+        self
+    }
+
+    /// The node must have this version.
+    pub fn check(self, path: impl Into<String>, version: impl Into<ExpectedVersion>) -> Self {
+        self.op(TxnOp::Check { path: path.into(), version: version.into() })
+    }
+
+    /// Creates a node.
+    pub fn create(
+        self,
+        path: impl Into<String>,
+        data: impl Into<Vec<u8>>,
+        options: &CreateOptions,
+    ) -> Self {
+        let options = options.clone();
+        self.op(TxnOp::Create { path: path.into(), data: data.into(), options })
+    }
+
+    /// Sets a node's data.
+    pub fn set_data(
+        self,
+        path: impl Into<String>,
+        data: impl Into<Vec<u8>>,
+        version: impl Into<ExpectedVersion>,
+    ) -> Self {
+        self.op(TxnOp::SetData { path: path.into(), data: data.into(), version: version.into() })
+    }
+
+    /// Deletes a node.
+    pub fn delete(self, path: impl Into<String>, version: impl Into<ExpectedVersion>) -> Self {
+        self.op(TxnOp::Delete { path: path.into(), version: version.into() })
+    }
+
+    /// Sends it. The results stand in the order of the operations; if one fails, the error is
+    /// [`Error::Transaction`] and nothing was done.
+    pub fn commit(self) -> Reply<Vec<TxnResult>> {
+        self.shared.call(&Request::Transaction(&self.transaction), |answer, _| match answer {
+            Answer::Transaction(results) => Some(results),
+            _ => None,
+        })
+    }
+}
+
+/// Reads in one request: of [`multi_read`](crate::Client::multi_read).
+#[derive(Debug)]
+#[must_use = "a multi-read does nothing before send"]
+pub struct MultiReadBuilder {
+    shared: Arc<Shared>,
+    reads: MultiRead,
+}
+
+impl MultiReadBuilder {
+    pub(crate) fn new(shared: Arc<Shared>) -> MultiReadBuilder {
+        MultiReadBuilder { shared, reads: MultiRead::default() }
+    }
+
+    /// A node's data.
+    pub fn get_data(mut self, path: impl Into<String>) -> Self {
+        self.reads.ops.push(ReadOp::Data(path.into()));
+        self
+    }
+
+    /// The names of a node's children.
+    pub fn get_children(mut self, path: impl Into<String>) -> Self {
+        self.reads.ops.push(ReadOp::Children(path.into()));
+        self
+    }
+
+    /// Sends it. The results stand in the order of the reads, each with an error of its own.
+    pub fn send(self) -> Reply<Vec<Result<ReadResult, Error>>> {
+        self.shared.call(&Request::MultiRead(&self.reads), |answer, _| match answer {
+            Answer::Reads(results) => Some(results),
+            _ => None,
+        })
+    }
+}

@@ -59,14 +59,17 @@ pub struct LogRange<D: Disk> {
     last: Option<Zxid>,
     /// The one before `from`, until it is given out.
     before: Option<LogRecord>,
+    /// Bytes of what was given out, and how many there may be; 0 is no limit.
+    bytes: u64,
+    limit_bytes: u64,
     payload_bytes_max: usize,
     is_over: bool,
 }
 
 impl<D: Disk> LogRange<D> {
     /// From the last transaction at or before `from` to `until`, which is durable. `None` if the logs
-    /// do not reach back that far, or are longer together than `limit_bytes`, as Apache counts: whole
-    /// files with what is prepared of them, from the one that may hold `from` on; 0 is no limit.
+    /// do not reach back that far, or it is seen from the files already that [`is_too_long`](Self::is_too_long);
+    /// 0 is no limit.
     ///
     /// # Errors
     /// What the disk says.
@@ -83,8 +86,10 @@ impl<D: Disk> LogRange<D> {
         if first == 0 {
             return Ok(None);
         }
+        // Of the first file only a part may be wanted, and the last one may end in what is prepared of it.
+        let whole = logs.get(first..logs.len() - 1).unwrap_or_default();
         let mut bytes = 0;
-        for (_, path) in &logs[first - 1..] {
+        for (_, path) in whole.iter().filter(|(first, _)| *first <= until) {
             bytes += disk.open(path).at("open", path)?.len().at("read", path)?;
         }
         if limit_bytes > 0 && bytes > limit_bytes {
@@ -100,6 +105,8 @@ impl<D: Disk> LogRange<D> {
             until,
             last: None,
             before: None,
+            bytes: 0,
+            limit_bytes,
             payload_bytes_max,
             is_over: false,
         }))
@@ -131,7 +138,14 @@ impl<D: Disk> LogRange<D> {
             bytes += record.payload.len();
             records.push(record);
         }
+        self.bytes += bytes as u64;
         Ok(records)
+    }
+
+    /// Whether more bytes of transactions were given out than there may be. Apache counts whole files, with
+    /// the 64 MiB that are prepared of each: a learner that missed little gets a snapshot.
+    pub fn is_too_long(&self) -> bool {
+        self.limit_bytes > 0 && self.bytes > self.limit_bytes
     }
 
     fn next(&mut self) -> Result<Option<LogRecord>, StorageError> {

@@ -111,6 +111,9 @@ impl<D: Disk> Feeder<D> {
         let mut found = Vec::new();
         loop {
             let piece = range.read(READ_BYTES)?;
+            if range.is_too_long() {
+                return Ok(None);
+            }
             if piece.is_empty() {
                 return Ok(Some(found));
             }

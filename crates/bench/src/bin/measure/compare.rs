@@ -8,7 +8,7 @@ use oxikeeper_bench::{BenchError, Options, Workload};
 
 use crate::figures::{Figures, ROWS};
 use crate::server::{Place, Server, Side};
-use crate::{ensemble, filled, load, scrape, sessions};
+use crate::{ensemble, filled, load, rejoin, scrape, sessions};
 
 /// Options of the comparison.
 #[derive(Args)]
@@ -28,6 +28,15 @@ pub struct Arguments {
     /// Seconds of warming up, for the just-in-time compiler.
     #[arg(long, default_value_t = 20.0)]
     warm_up: f64,
+    /// Leaders killed in one round.
+    #[arg(long, default_value_t = 50)]
+    failovers: usize,
+    /// Znodes of a filled tree.
+    #[arg(long, default_value_t = 1_000_000)]
+    znodes: u64,
+    /// One side alone, to see what a change does to it.
+    #[arg(long)]
+    side: Option<Side>,
     #[command(flatten)]
     place: Place,
 }
@@ -44,6 +53,8 @@ pub struct Comparison {
     pub warm_up_s: f64,
     /// Nodes of a filled tree.
     pub znodes: u64,
+    /// Leaders killed in one round.
+    pub failovers: usize,
     /// Whose servers, in this order.
     pub sides: &'static [Side],
     rows: Vec<String>,
@@ -61,6 +72,7 @@ impl Comparison {
             duration_s: 5.0,
             warm_up_s: 0.0,
             znodes: 1_000_000,
+            failovers: 50,
             sides,
             rows: rows.split(',').filter(|row| !row.is_empty()).map(str::to_owned).collect(),
             servers: 0,
@@ -122,7 +134,8 @@ impl Comparison {
         sessions::round(self)?;
         scrape::round(self)?;
         ensemble::round(self)?;
-        filled::round(self)
+        filled::round(self)?;
+        rejoin::round(self)
     }
 
     /// Remembers what Apache can do.
@@ -130,6 +143,18 @@ impl Comparison {
         if side == Side::Apache {
             self.maxima.insert(maximum_name(workload), per_second);
         }
+    }
+
+    /// Remembers what three of Apache's can do.
+    pub fn note_ensemble_maximum(&mut self, side: Side, per_second: f64) {
+        if side == Side::Apache {
+            self.maxima.insert("ensemble writes", per_second);
+        }
+    }
+
+    /// Half of what three of Apache's can do, if that is known.
+    pub fn half_ensemble_maximum(&self) -> Option<f64> {
+        self.maxima.get("ensemble writes").map(|maximum| maximum / 2.0)
     }
 
     /// Whether Apache has been measured.
@@ -155,12 +180,19 @@ pub fn main(arguments: Arguments) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let mut comparison = Comparison::new(arguments.place, &Side::BOTH, &arguments.rows);
+    let sides = match arguments.side {
+        None => &Side::BOTH[..],
+        Some(Side::Apache) => &Side::BOTH[..1],
+        Some(Side::Ours) => &Side::BOTH[1..],
+    };
+    let mut comparison = Comparison::new(arguments.place, sides, &arguments.rows);
+    (comparison.znodes, comparison.failovers) = (arguments.znodes, arguments.failovers);
     comparison.duration_s = arguments.duration;
     comparison.warm_up_s = arguments.warm_up;
     let mut rounds = arguments.rounds;
     if arguments.quick {
         (comparison.duration_s, comparison.warm_up_s, comparison.znodes) = (2.0, 3.0, 50_000);
+        comparison.failovers = 3;
         rounds = 1;
     }
     let mut code = ExitCode::SUCCESS;

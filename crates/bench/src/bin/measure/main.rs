@@ -3,11 +3,13 @@
 mod compare;
 mod disk;
 mod ensemble;
+mod failover;
 mod figures;
 mod filled;
 mod gates;
 mod instructions;
 mod load;
+mod rejoin;
 mod scrape;
 mod server;
 mod sessions;

@@ -14,7 +14,7 @@ use oxikeeper_bench::client::{four_letter_word, makes_sessions};
 use oxikeeper_bench::process::usage;
 
 /// Whose server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Side {
     /// Apache ZooKeeper 3.9.5 on JDK 17, G1, `-Xmx3g`.
     Apache,
@@ -152,6 +152,14 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// Removes what a killed server has stored.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wipe(&self) -> io::Result<()> {
+        fs::remove_dir_all(self.version_dir())
+    }
+
     /// Starts it again on its data, after a [`kill`](Self::kill), and does not wait for it.
     ///
     /// # Errors
@@ -168,6 +176,16 @@ impl Server {
         let word = four_letter_word(self.address, "srvr", ATTEMPT_PATIENCE);
         word.is_some_and(|text| text.contains("Mode:"))
             && makes_sessions(self.address, ATTEMPT_PATIENCE)
+    }
+
+    /// What it says of itself to `srvr`, if it is there.
+    pub fn word(&self) -> Option<String> {
+        four_letter_word(self.address, "srvr", ATTEMPT_PATIENCE)
+    }
+
+    /// What it has written to standard output and error since it was started last.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
     /// `host:port`.

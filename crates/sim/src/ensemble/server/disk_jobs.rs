@@ -243,6 +243,9 @@ impl Server {
         let mut found = Vec::new();
         loop {
             let piece = range.read(1000)?;
+            if range.is_too_long() {
+                return Ok(None);
+            }
             if piece.is_empty() {
                 return Ok(Some(found));
             }

@@ -138,6 +138,14 @@ impl Client {
         self.shared().info()
     }
 
+    /// How long ago the session was proven to be alive: since the latest of the requests and pings was sent
+    /// that a server has answered. Beyond the session's timeout it may have expired, also when
+    /// [`state`](Self::state) does not know that yet: after this process was stopped for a while, for example.
+    /// By the monotonic clock, which stands still while the machine is suspended.
+    pub fn silence(&self) -> std::time::Duration {
+        self.shared().silence()
+    }
+
     /// How the client stands.
     pub fn state(&self) -> State {
         self.shared().states.get()

@@ -21,6 +21,7 @@
 //! | one change, once | [`OneShotWatch`] |
 //! | all changes of a node or a subtree | [`WatchStream`] |
 //! | the state of the session | [`State`], [`StateStream`] |
+//! | locks, elections, queues, caches and what else is built on znodes | [`recipe`] |
 //! | the machine inside, without sockets or tokio | [`session`] |
 
 mod chroot;
@@ -40,6 +41,8 @@ mod dial;
 mod driver;
 #[cfg(feature = "tokio")]
 mod protected;
+#[cfg(feature = "tokio")]
+pub mod recipe;
 #[cfg(feature = "tokio")]
 mod reply;
 #[cfg(feature = "tokio")]

@@ -119,6 +119,7 @@ pub struct Session<C, W> {
     timeout: Duration,
     has_written_server: bool,
     last_zxid: Zxid,
+    proven: Now,
     next_xid: i32,
     queue: Queue<C>,
     /// Frames that go before all requests: handshake, identities, watches, pings.
@@ -156,6 +157,7 @@ impl<C, W: Clone> Session<C, W> {
             timeout: config.session_timeout,
             has_written_server: config.resume.is_some(),
             last_zxid: Zxid::ZERO,
+            proven: Now::default(),
             next_xid: 1,
             queue: Queue::new(),
             control: Vec::new(),
@@ -186,6 +188,12 @@ impl<C, W: Clone> Session<C, W> {
     /// The latest transaction that a reply has shown.
     pub fn last_zxid(&self) -> Zxid {
         self.last_zxid
+    }
+
+    /// When the latest of those requests was called, or pings sent, that a server has answered: the session was
+    /// alive then, and lives at least for its timeout from then on.
+    pub fn proven(&self) -> Now {
+        self.proven
     }
 
     /// Requests without a reply.

@@ -123,6 +123,11 @@ impl Shared {
         self.with(|session, _| session.abandon());
     }
 
+    pub fn silence(&self) -> std::time::Duration {
+        let proven = self.lock().session.proven();
+        self.now().since(proven)
+    }
+
     pub fn info(&self) -> SessionInfo {
         self.lock().session.info()
     }

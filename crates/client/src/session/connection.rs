@@ -43,6 +43,8 @@ pub(super) struct Up {
     pub heard: Now,
     /// When anything was sent last.
     pub sent: Now,
+    /// When the oldest ping was sent that is not answered yet.
+    pub ping: Option<Now>,
 }
 
 /// The search for a server that takes writes, while connected to one that does not.
@@ -122,6 +124,9 @@ impl<C, W: Clone> Session<C, W> {
             Link::Up(up) if now.since(up.heard) >= self.silence_max() => self.break_link(now),
             Link::Up(up) if now.since(up.sent) >= self.ping_after() && self.control.is_empty() => {
                 frame(Xid::PING.0, OpCode::Ping, &Empty, &mut self.control);
+                if let Link::Up(up) = &mut self.link {
+                    up.ping = up.ping.or(Some(now));
+                }
             }
             _ => {}
         }
@@ -227,7 +232,7 @@ impl<C, W: Clone> Session<C, W> {
 
     /// The first frame of a server.
     pub(super) fn shake_hands(&mut self, body: &[u8], now: Now) -> Result<(), Error> {
-        let Link::Handshaking { host, .. } = self.link else { return Ok(()) };
+        let Link::Handshaking { host, since } = self.link else { return Ok(()) };
         let response: ConnectResponse =
             Reader::new(body).get().map_err(|_| Error::BadReply("no answer to the handshake"))?;
         let asked = if self.has_written_server { self.id } else { SessionId::NONE };
@@ -248,7 +253,8 @@ impl<C, W: Clone> Session<C, W> {
         self.password = response.password;
         self.timeout = Duration::from_millis(response.timeout_ms.unsigned_abs().into());
         self.has_written_server |= !is_read_only;
-        self.link = Link::Up(Up { host, since: now, heard: now, sent: now });
+        self.proven = self.proven.max(since);
+        self.link = Link::Up(Up { host, since: now, heard: now, sent: now, ping: None });
         let was_suspended = self.state == State::Suspended;
         self.set_state(if is_read_only { State::ReadOnly } else { State::Connected });
         if is_read_only {

@@ -99,7 +99,12 @@ impl<C, W: Clone> Session<C, W> {
             reader.get().map_err(|_| Error::BadReply("a frame without a header"))?;
         match Xid(header.xid) {
             Xid::NOTIFICATION => self.notified(header.zxid, reader.rest()),
-            Xid::PING => Ok(()),
+            Xid::PING => {
+                if let Link::Up(up) = &mut self.link {
+                    self.proven = up.ping.take().map_or(self.proven, |sent| self.proven.max(sent));
+                }
+                Ok(())
+            }
             Xid::AUTH => self.auth_answered(header.err),
             Xid::SET_WATCHES => {
                 if self.set_watches_unanswered == 0 || header.err != 0 {
@@ -159,6 +164,7 @@ impl<C, W: Clone> Session<C, W> {
             return Err(Error::BadReply("a reply to no request, or out of order"));
         }
         let Some(pending) = self.queue.answered() else { return Ok(()) };
+        self.proven = self.proven.max(pending.called);
         if header.zxid.to_wire() > 0 {
             self.last_zxid = self.last_zxid.max(header.zxid);
         }

@@ -2,7 +2,7 @@
 //!
 //! One thread of its own with one event loop serves both ports. It asks the reactors and the Core as
 //! anybody may (`commands.rs`, `Engine::look`) and never holds what they need for longer than a look.
-//! There is no more of it than [`http::CONNECTIONS_MAX`] connections.
+//! A port has a few connections at most, see `open_files.rs`.
 //!
 //! Source: operations reference, 3 and 4.
 
@@ -46,6 +46,13 @@ enum Port {
 
 /// Sockets that are listened on, before anybody serves them.
 pub struct Listeners(Vec<(Port, TcpListener)>);
+
+impl Listeners {
+    /// How many ports there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
 
 /// What the answers are made of.
 struct State {
@@ -118,6 +125,7 @@ pub fn start(
     shared: Arc<Shared>,
     commands: Arc<Commands>,
     limits: Arc<ConnectionLimits>,
+    connections_max: usize,
     clock: Clock,
 ) {
     if listeners.0.is_empty() {
@@ -164,7 +172,7 @@ pub fn start(
         }
     });
     let body = move || {
-        if let Err(error) = http::serve(listeners.0, &state) {
+        if let Err(error) = http::serve(listeners.0, connections_max, &state) {
             error!(%error, "the AdminServer failed; the server goes on without");
         }
     };

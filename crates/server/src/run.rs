@@ -274,10 +274,11 @@ impl Server {
         if let Some(seated) = seated {
             seated.start(&config, files, Arc::clone(&shared), log_for_net, clock)?;
         }
+        let open_files = open_files::shares(admin.count());
         let limits = Arc::new(ConnectionLimits::new(
             config.connections_per_ip_max,
             config.connections_max,
-            open_files::connections_max(),
+            open_files.clients,
         ));
         let admin_limits = Arc::clone(&limits);
         let desks: Vec<Arc<Desk>> = polls.iter().map(|_| Arc::default()).collect();
@@ -333,6 +334,7 @@ impl Server {
             Arc::clone(&shared),
             commands,
             admin_limits,
+            open_files.admin_port,
             clock,
         );
         let data_dir = config.data_dir;

@@ -9,17 +9,17 @@ use crate::support::process::{Home, Server, free_port};
 use crate::support::{PATIENCE, wait_for, wait_until};
 
 /// A server with an AdminServer and metrics, and where those are.
-struct Admin {
-    server: Server,
-    admin: SocketAddr,
-    metrics: SocketAddr,
+pub struct Admin {
+    pub server: Server,
+    pub admin: SocketAddr,
+    pub metrics: SocketAddr,
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-fn start(settings: &str) -> Admin {
+pub fn start(settings: &str) -> Admin {
     let (admin, metrics) = (loopback(free_port()), loopback(free_port()));
     let settings = format!(
         "admin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort={}\n\
@@ -32,7 +32,7 @@ fn start(settings: &str) -> Admin {
 }
 
 /// The whole answer to a request without a body.
-fn get(to: SocketAddr, path: &str) -> std::io::Result<String> {
+pub fn get(to: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(to)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -41,7 +41,7 @@ fn get(to: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn status(answer: &str) -> &str {
+pub fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 

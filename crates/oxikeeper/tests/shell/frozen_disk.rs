@@ -1,13 +1,11 @@
 //! A disk that stands still, as network storage does now and then: writes wait, everything else goes
 //! on, and nobody loses a session over it.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, EPHEMERAL, NODE_DELETED, create_body, op, request};
-use crate::support::disks::mount_ext4;
-use crate::support::namespace::{Namespace, inside, succeeds};
+use crate::support::disks::{freeze, mount_ext4};
+use crate::support::namespace::{Namespace, inside};
 use crate::support::process::Home;
 use crate::support::wait_until;
 
@@ -117,8 +115,4 @@ fn outstanding_requests_are_limited() {
             server.log().contains("globalOutstandingLimit")
         });
     });
-}
-
-fn freeze(dir: &Path, flag: &str) {
-    assert!(succeeds(Command::new("fsfreeze").arg(flag).arg(dir)), "fsfreeze {flag} {dir:?}");
 }

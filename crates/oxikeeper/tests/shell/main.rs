@@ -13,6 +13,7 @@ mod failing_disk;
 mod frames;
 mod frozen_disk;
 mod full_disk;
+mod health;
 mod limits;
 mod peers;
 mod refusals;

@@ -15,16 +15,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::body::AnswerBody;
 use super::commands::{self, Answer, Caller};
 use super::{Port, State, health, metrics};
 
-/// Connections open at a time on one port. The oldest gives way to a new one: it is the one that a
-/// slow peer holds, since an answer takes milliseconds.
-pub const CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request's line and headers.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers of a request.
@@ -32,15 +29,20 @@ const HEADERS_MAX: usize = 64;
 /// Rest after an accept that failed, most likely for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Serves these ports until the process ends.
-pub fn serve(listeners: Vec<(Port, TcpListener)>, state: &Arc<State>) -> io::Result<()> {
+/// Serves these ports until the process ends, each with so many connections at a time. The oldest gives way
+/// to a new one: it is the one that a slow peer holds, since an answer takes milliseconds.
+pub fn serve(
+    listeners: Vec<(Port, TcpListener)>,
+    connections_max: usize,
+    state: &Arc<State>,
+) -> io::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         let mut loops = Vec::new();
         for (port, listener) in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            loops.push(tokio::spawn(accept(port, listener, Arc::clone(state))));
+            loops.push(tokio::spawn(accept(port, listener, connections_max, Arc::clone(state))));
         }
         for ended in loops {
             ended.await.map_err(io::Error::other)?;
@@ -49,8 +51,13 @@ pub fn serve(listeners: Vec<(Port, TcpListener)>, state: &Arc<State>) -> io::Res
     })
 }
 
-async fn accept(port: Port, listener: tokio::net::TcpListener, state: Arc<State>) {
-    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS_MAX);
+async fn accept(
+    port: Port,
+    listener: tokio::net::TcpListener,
+    connections_max: usize,
+    state: Arc<State>,
+) {
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(connections_max);
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -60,16 +67,18 @@ async fn accept(port: Port, listener: tokio::net::TcpListener, state: Arc<State>
                 continue;
             }
         };
-        if open.len() >= CONNECTIONS_MAX {
+        if open.len() >= connections_max {
             open.retain(|connection| !connection.is_finished());
         }
-        if open.len() >= CONNECTIONS_MAX
+        if open.len() >= connections_max
             && let Some(oldest) = open.pop_front()
         {
             oldest.abort();
+            // Its file descriptor is free before the next connection takes one.
+            let _ = oldest.await;
         }
         let connection = converse(port, stream, remote.ip().to_canonical(), Arc::clone(&state));
-        open.push_back(tokio::spawn(connection).abort_handle());
+        open.push_back(tokio::spawn(connection));
     }
 }
 

@@ -32,6 +32,14 @@ pub fn mount_ext4_in(image: &Path, mib: u64, dir: &Path) -> bool {
         && succeeds(Command::new("mount").args(["-o", "loop"]).arg(image).arg(dir))
 }
 
+/// Has a file system stand still, or go on: `--freeze`, `--unfreeze`.
+///
+/// # Panics
+/// If it cannot be.
+pub fn freeze(dir: &Path, flag: &str) {
+    assert!(succeeds(Command::new("fsfreeze").arg(flag).arg(dir)), "fsfreeze {flag} {dir:?}");
+}
+
 fn make_dir(dir: &Path) {
     fs::create_dir_all(dir).expect("a new directory");
 }

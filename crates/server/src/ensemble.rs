@@ -24,5 +24,5 @@ pub use self::driver::Driver;
 pub use self::feeder::{FeedJob, Feeder};
 pub use self::net::{Net, NetHandle, NetParts, Order, prepare};
 pub use self::outlet::Outlet;
-pub use self::setup::Ensemble;
+pub use self::setup::{Ensemble, Found};
 pub use self::standing::{Mode, SharedStanding, Standing};

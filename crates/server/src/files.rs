@@ -8,13 +8,14 @@ use oxikeeper_node::time::Now;
 use oxikeeper_proto::replay::{ReplayFault, ReplayTarget, SnapshotSink};
 use oxikeeper_proto::stat::StatPersisted;
 use oxikeeper_proto::{Acl, SessionId, Txn, TxnDigest, TxnHeader, Zxid};
+use oxikeeper_storage::incomplete::{drop_damage, is_incomplete, is_whole_again};
 use oxikeeper_storage::{
     Compression, Dirs, Disk, RecoverOptions, SnapshotFile, SnapshotWriter, StorageError, clean_up,
     recent_transactions, recover, truncate_log,
 };
 use oxikeeper_tree::{ChangeList, Restore, Tree, TreeOptions};
 use oxikeeper_zab::history::Proposal;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::clock::Clock;
 
@@ -50,6 +51,8 @@ pub struct Restored {
     pub snapshot: Option<PathBuf>,
     /// There were no files at all.
     pub is_new: bool,
+    /// Something that was acknowledged may be missing.
+    pub is_incomplete: bool,
     /// How long it took until the snapshot was read.
     pub snapshot_took: Duration,
     /// How long the logs took then.
@@ -149,9 +152,33 @@ impl<D: Disk> Files<D> {
             replayed: recovered.replayed,
             snapshot,
             is_new: recovered.fresh,
+            is_incomplete: is_incomplete(&*self.disk, &self.dirs)?,
             snapshot_took,
             logs_took,
         })
+    }
+
+    /// As [`restore`](Self::restore), for a server that others can give what is missing: what stands behind
+    /// damage of the log is set aside.
+    ///
+    /// # Errors
+    /// As there, but for damage that a cut mends.
+    pub fn restore_in_ensemble(&self, may_begin: bool) -> Result<Restored, StorageError> {
+        loop {
+            let problem = match self.restore(may_begin) {
+                Err(StorageError::Refused { problem, cut_at: Some(_), .. }) => problem,
+                other => return other,
+            };
+            error!(
+                "{problem}: what stands behind it is set aside, and this server has no vote until a \
+                 leader has sent it the whole state"
+            );
+            let mut restore = Restore::new(self.tree);
+            let cut = drop_damage(&*self.disk, &self.dirs, &self.recover, &mut restore)?;
+            for path in cut.iter().flat_map(|cut| &cut.set_aside) {
+                warn!("set aside: {}", path.display());
+            }
+        }
     }
 
     /// The last `count` transactions up to `last`, for learners that rejoin.
@@ -189,7 +216,10 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// What the disk says: the process has to stop.
     pub fn install(&self, tree: &mut Tree) -> Result<SnapshotFile, StorageError> {
-        self.write_snapshot(tree, |writer, digest| writer.install(digest, &self.recover))
+        let file =
+            self.write_snapshot(tree, |writer, digest| writer.install(digest, &self.recover))?;
+        is_whole_again(&*self.disk, &self.dirs)?;
+        Ok(file)
     }
 
     fn write_snapshot(

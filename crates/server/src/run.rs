@@ -29,7 +29,8 @@ use crate::config::{Config, MetricsProvider, Note};
 use crate::dir_lock;
 use crate::engine::{Engine, Runner};
 use crate::ensemble::{
-    Driver, Ensemble, EnsembleFiles, FeedJob, Feeder, Net, NetHandle, NetParts, Standing, prepare,
+    Driver, Ensemble, EnsembleFiles, FeedJob, Feeder, Found, Net, NetHandle, NetParts, Standing,
+    prepare,
 };
 use crate::error::RunError;
 use crate::files::{Files, Restored};
@@ -115,14 +116,21 @@ pub fn run(config: Config) -> Result<ExitCode, RunError> {
         clock,
     };
     let may_begin = ensemble.as_ref().is_none_or(|ensemble| ensemble.may_begin_empty);
-    let Restored { mut tree, replayed, snapshot, is_new, snapshot_took, logs_took } =
-        files.restore(may_begin)?;
+    // Alone, nobody can send what is missing: the operator has to decide.
+    let has_others = ensemble.as_ref().is_some_and(Ensemble::has_others);
+    let restored = match has_others {
+        true => files.restore_in_ensemble(may_begin)?,
+        false => files.restore(may_begin)?,
+    };
+    let Restored { mut tree, replayed, snapshot, snapshot_took, logs_took, .. } = restored;
     let peer = match &ensemble {
         None => None,
         Some(ensemble) => {
             let (text, version) = ensemble.config_node();
             tree.set_config(&text, version);
-            Some(ensemble.peer(&files, (tree.last_zxid(), is_new), clock.now())?)
+            let Restored { is_new, is_incomplete, .. } = restored;
+            let found = Found { last: tree.last_zxid(), is_new, is_incomplete };
+            Some(ensemble.peer(&files, found, clock.now())?)
         }
     };
     let counters = Counters {

@@ -100,6 +100,10 @@ pub enum Mark {
     SnapInterrupted,
     /// Something was committed while a snapshot was on its way.
     CommittedDuringSnap,
+    /// A server has dropped what stood behind damage of its log.
+    DamageDropped,
+    /// It had acknowledged what is committed, and has lost it.
+    CommittedLost,
     /// A transaction that a leader had logged was given up by a later one.
     ProposalAbandoned,
     /// A transaction that was not committed when its leader fell was committed by the next one.
@@ -126,6 +130,8 @@ impl Mark {
         Mark::SnapInstalled,
         Mark::SnapInterrupted,
         Mark::CommittedDuringSnap,
+        Mark::DamageDropped,
+        Mark::CommittedLost,
         Mark::ProposalAbandoned,
         Mark::ProposalAdopted,
     ];

@@ -12,6 +12,7 @@ pub mod epochs;
 pub mod error;
 mod file_name;
 mod framing;
+pub mod incomplete;
 mod install;
 mod log_ahead;
 pub mod log_range;

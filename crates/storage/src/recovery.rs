@@ -360,7 +360,8 @@ impl<'r, D: Disk> Replay<'r, D> {
             }
             return Ok(());
         }
-        let damaged = self.torn.take().map(|damage| format!(" There is {damage}."));
+        let torn = self.torn.take();
+        let damaged = torn.as_ref().map(|damage| format!(" There is {damage}."));
         let problem = format!(
             "transactions are missing: {zxid} at byte {position} of {} cannot follow {}.{}",
             path.display(),
@@ -371,7 +372,9 @@ impl<'r, D: Disk> Replay<'r, D> {
             // Perhaps an older snapshot has the logs that lead here.
             return Err(Obstacle::Candidate(format!("does not join the logs: {problem}")));
         }
-        Err(no_way(problem).into())
+        let Some(damage) = torn else { return Err(no_way(problem).into()) };
+        let cut_at = Some((damage.path, damage.position));
+        Err(StorageError::Refused { problem, advice: cut_advice(self.dirs), cut_at }.into())
     }
 }
 

@@ -28,6 +28,11 @@ pub struct PeerConfig {
     pub notification_max_ms: u32,
     /// `zookeeper.leader.maxTimeToWaitForEpoch`, milliseconds; none: off.
     pub epoch_wait_ms: Option<u32>,
+    /// `quorumCnxnTimeoutMs`: how long a server that connects for elections may take to say who it is,
+    /// milliseconds; none: `syncLimit` ticks.
+    pub handshake_ms: Option<u32>,
+    /// `forceSnapshotSync`: every learner gets a snapshot.
+    pub force_snapshot_sync: bool,
     /// `zookeeper.observer.election.DelayMs`: an observer that lost its leader waits up to this long.
     pub observer_delay_ms: u32,
     /// `zookeeper.leader.maxConcurrentSnapSyncs`.
@@ -56,6 +61,8 @@ impl PeerConfig {
             notification_min_ms: 200,
             notification_max_ms: 60_000,
             epoch_wait_ms: None,
+            handshake_ms: None,
+            force_snapshot_sync: false,
             observer_delay_ms: 200,
             snap_syncs_max: 10,
             diff_syncs_max: 100,
@@ -78,6 +85,12 @@ impl PeerConfig {
     /// How long a learner may take to connect to its leader.
     pub fn connect_time(&self) -> Duration {
         if self.connect_limit > 0 { self.ticks(self.connect_limit) } else { self.init_time() }
+    }
+
+    /// How long who connects for elections may be silent before it has said who it is.
+    pub fn handshake_time(&self) -> Duration {
+        self.handshake_ms
+            .map_or_else(|| self.sync_time(), |ms| Duration::from_millis(u64::from(ms)))
     }
 
     fn ticks(&self, count: u32) -> Duration {

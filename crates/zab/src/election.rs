@@ -381,7 +381,8 @@ impl Election {
         let (my_id, round) = (self.my_id, self.round);
         let Some(looking) = &mut self.looking else { return };
         let own = Ballot::looking(looking.proposal);
-        if quorums.is_voter(my_id) {
+        let is_void = looking.initial.zxid == -1 && !mutated(Mutation::EmptyDiskVotes);
+        if quorums.is_voter(my_id) && !is_void {
             looking.received.insert(my_id, own);
         }
         if looking.proposal.leader.0 == i64::MIN || !own.has_quorum_in(&looking.received, quorums) {

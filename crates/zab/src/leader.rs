@@ -46,6 +46,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Leader {
     phase: Phase,
+    began: Now,
     /// The phase must be over by then, unless it waits for the disk.
     phase_until: Now,
     epoch: u32,
@@ -79,6 +80,7 @@ impl Leader {
         cx.out.push(Output::Listen(true));
         let mut leader = Leader {
             phase: Phase::Gathering,
+            began: now,
             phase_until: now.after(cx.config.init_time()),
             epoch: (cx.epochs.accepted + 1).max(epoch_min),
             summary: (cx.epochs.current, last),
@@ -148,6 +150,16 @@ impl Leader {
     /// Gives up, for a reason from outside.
     pub fn close(&mut self, cx: &mut Context<'_>) {
         self.fail("told to", cx);
+    }
+
+    /// A voter is looking for a leader. If that many milliseconds have passed in which no quorum has come,
+    /// voters have changed their minds, and others may be elected sooner.
+    pub fn voter_looks(&mut self, now: Now, cx: &mut Context<'_>) {
+        let Some(patience) = cx.config.epoch_wait_ms else { return };
+        let until = self.began.after(Duration::from_millis(u64::from(patience)));
+        if self.phase == Phase::Gathering && now >= until {
+            self.fail("a voter looks for a leader again, and no quorum has come", cx);
+        }
     }
 
     fn tick(&mut self, now: Now, cx: &mut Context<'_>) {

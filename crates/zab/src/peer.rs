@@ -67,7 +67,7 @@ impl Peer {
         now: Now,
     ) -> Peer {
         Peer {
-            arbiter: Arbiter::new(config.my_id, config.sync_time().as_millis() as u64),
+            arbiter: Arbiter::new(config.my_id, config.handshake_time().as_millis() as u64),
             election: Election::new(&config, history.last_vote(), epochs.current),
             half: Half::Settling(now),
             role: Role::Looking,
@@ -252,6 +252,9 @@ impl Peer {
                         return;
                     }
                     self.election.received(now, from, &message, &self.quorums, &mut result);
+                    if message.state == ServerState::Looking {
+                        self.voter_looks(now, from, out);
+                    }
                 }
                 // The connection stays (ZOOKEEPER-3769).
                 Err(error) => warn!(server = %from, %error, "a malformed notification"),
@@ -274,6 +277,18 @@ impl Peer {
         out.extend(actions.into_iter().map(Output::Election));
         if let Some((state, vote)) = result.elected {
             self.take_up(now, state, vote.leader, out);
+        }
+    }
+
+    /// Who waits for voters and hears that one looks again waits in vain (ZOOKEEPER-3109).
+    fn voter_looks(&mut self, now: Now, voter: ServerId, out: &mut Vec<Output>) {
+        if self.quorums.is_voter(voter) {
+            self.with_half(out, |half, cx| {
+                if let Half::Leading(leader) = half {
+                    leader.voter_looks(now, cx);
+                }
+            });
+            self.on_events(now, out);
         }
     }
 

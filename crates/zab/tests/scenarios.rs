@@ -4,6 +4,7 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use oxikeeper_proto::Zxid;
@@ -11,6 +12,7 @@ use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::quorum::{InitialMessage, LearnerInfo, PacketKind, QuorumPacket};
 use oxikeeper_proto::time::Now;
 use oxikeeper_zab::arbiter::{Arbiter, ElectionConn, ElectionInput, ElectionOutput, Heard};
+use oxikeeper_zab::config::PeerConfig;
 use oxikeeper_zab::context::{Epochs, Event};
 use oxikeeper_zab::history::{History, Proposal};
 use oxikeeper_zab::io::{Input, LinkId, Output, Role};
@@ -157,4 +159,91 @@ fn a_replaced_election_connection_is_not_heard_any_more() {
         assert_eq!(hear(old, b"first life"), None);
         assert!(out.contains(&ElectionOutput::Close(old)));
     });
+}
+
+/// `leader.maxTimeToWaitForEpoch`: who was elected and waits for a quorum that has changed its mind.
+#[test]
+fn a_leader_that_nobody_comes_to_does_not_wait_for_long() {
+    let epochs = Epochs { accepted: 0, current: 0 };
+    for (patience, later, gives_up) in
+        [(None, 5000, false), (Some(3000), 1000, false), (Some(3000), 3000, true)]
+    {
+        let mut desk = Desk::new(History::new(500, Zxid::ZERO, Vec::new()), epochs);
+        desk.config =
+            Arc::new(PeerConfig { epoch_wait_ms: patience, ..PeerConfig::new(ServerId(1)) });
+        let mut leader = desk.with(|cx| Leader::start(NOW, 0, cx));
+        let now = Now::from_millis(1000 + later);
+        desk.with(|cx| leader.voter_looks(now, cx));
+        let is_lost = matches!(desk.events.last(), Some(Event::Lost(why)) if why.contains("looks"));
+        assert_eq!(is_lost, gives_up, "{patience:?} {later}");
+    }
+    // With a quorum there it is not left.
+    let mut desk = Desk::new(History::new(500, Zxid::ZERO, Vec::new()), epochs);
+    desk.config = Arc::new(PeerConfig { epoch_wait_ms: Some(0), ..PeerConfig::new(ServerId(1)) });
+    let mut leader = leader_and_learner(&mut desk, Zxid::ZERO);
+    desk.with(|cx| leader.voter_looks(Now::from_millis(90_000), cx));
+    assert!(!desk.events.iter().any(|event| matches!(event, Event::Lost(_))));
+}
+
+/// `forceSnapshotSync`: also who misses nothing gets one.
+#[test]
+fn a_snapshot_may_be_forced_on_every_learner() {
+    for is_forced in [false, true] {
+        let last = Zxid::from_parts(1, 5);
+        let mut desk =
+            Desk::new(History::new(500, last, Vec::new()), Epochs { accepted: 1, current: 1 });
+        let config = PeerConfig { force_snapshot_sync: is_forced, ..PeerConfig::new(ServerId(1)) };
+        desk.config = Arc::new(config);
+        let mut leader = leader_and_learner(&mut desk, last);
+        let (_, written) = desk.epoch_file().expect("currentEpoch");
+        desk.with(|cx| leader.step(NOW, written, cx));
+        let snaps = |output: &Output| matches!(output, Output::SendSnapshot { .. });
+        assert_eq!(desk.out.iter().any(snaps), is_forced);
+    }
+}
+
+/// `quorumCnxnTimeoutMs`, or else `syncLimit` ticks: who says nothing is closed then.
+#[test]
+fn who_does_not_say_who_it_is_is_closed_in_time() {
+    let plain = PeerConfig::new(ServerId(1));
+    assert_eq!(plain.handshake_time(), plain.sync_time());
+    let config = PeerConfig { handshake_ms: Some(700), ..plain };
+    let mut arbiter = Arbiter::new(ServerId(1), config.handshake_time().as_millis() as u64);
+    let (conn, mut out) = (ElectionConn(1), Vec::new());
+    arbiter.step(NOW, ElectionInput::Accepted(conn), &mut out);
+    arbiter.tick(Now::from_millis(1699), &mut out);
+    assert_eq!(out, []);
+    arbiter.tick(Now::from_millis(1700), &mut out);
+    assert_eq!(out, [ElectionOutput::Close(conn)]);
+}
+
+/// Neither while it is brought up to date nor in step: a gap is not logged, and the leader is left.
+#[test]
+fn a_gap_in_what_is_proposed_is_not_followed() {
+    let leader = ServerId(3);
+    let proposal = |counter: u32| {
+        let payload = Bytes::from_static(b"x");
+        Input::Packet(LINK, QuorumPacket::proposal(Zxid::from_parts(1, counter), payload))
+    };
+    for is_in_step in [false, true] {
+        let epochs = Epochs { accepted: 0, current: 0 };
+        let mut desk = Desk::new(History::new(500, Zxid::ZERO, Vec::new()), epochs);
+        let mut learner = desk.with(|cx| Learner::start(NOW, leader, false, cx));
+        desk.with(|cx| learner.step(NOW, Input::Connected { link: LINK, to: leader }, cx));
+        let joins = [QuorumPacket::leader_info(1), QuorumPacket::diff(Zxid::ZERO)];
+        let goes_on = [QuorumPacket::new_leader(1, Bytes::new()), QuorumPacket::up_to_date()];
+        for packet in joins.into_iter().chain(goes_on.into_iter().filter(|_| is_in_step)) {
+            desk.with(|cx| learner.step(NOW, Input::Packet(LINK, packet), cx));
+            if let Some((_, written)) = desk.epoch_file() {
+                desk.out.clear();
+                desk.with(|cx| learner.step(NOW, written, cx));
+            }
+        }
+        desk.with(|cx| learner.step(NOW, proposal(1), cx));
+        assert!(!desk.events.iter().any(|event| matches!(event, Event::Lost(_))), "{is_in_step}");
+        desk.with(|cx| learner.step(NOW, proposal(3), cx));
+        assert!(matches!(desk.events.last(), Some(Event::Lost(why)) if why.contains("a gap")));
+        assert!(desk.history.last_logged() <= Zxid::from_parts(1, 1), "{is_in_step}");
+        assert!(desk.out.contains(&Output::CloseLink(LINK)), "{is_in_step}");
+    }
 }

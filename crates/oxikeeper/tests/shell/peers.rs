@@ -180,6 +180,60 @@ fn emptied_voters_have_no_say() {
     }
 }
 
+/// Bits of a log change while its server is down: it sets aside what is behind them, has no vote until the
+/// leader has sent it the state, also over restarts, and then is as good as before. With it and one other
+/// alone nobody leads, though they are two of three.
+#[test]
+fn a_damaged_log_takes_the_vote_until_a_leader_has_sent_the_state() {
+    let ports = ports();
+    let servers = trio(&ports);
+    let mut client = session(&servers[0]);
+    client.create("/a", b"", 0).expect("a node");
+    for n in 0..40u8 {
+        client.set("/a", &[n]).expect("a write");
+    }
+    drop(client);
+    let mut homes: Vec<Home> = servers.into_iter().map(Server::kill).collect();
+    let files = homes[0].data_dir().join("version-2");
+    let names = || {
+        let entries = fs::read_dir(&files).expect("its data");
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            entry.expect("an entry").file_name().into_string().expect("a name")
+        };
+        entries.map(name).collect::<Vec<String>>()
+    };
+    let log = names().into_iter().find(|name| name.starts_with("log.")).expect("a log");
+    let mut bytes = fs::read(files.join(&log)).expect("a log");
+    // Somewhere among the records: the file's rest is zeros.
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("records");
+    bytes[end / 2] ^= 0x10;
+    fs::write(files.join(&log), &bytes).expect("damage");
+
+    let (third, second) = (homes.pop().expect("three"), homes.pop().expect("two"));
+    let mut first = homes.pop().expect("one");
+    let other = second.start_looking();
+    for _ in 0..2 {
+        let damaged = first.start_looking();
+        wait_until("it to say that it has no vote", || damaged.log().contains("no vote"));
+        thread::sleep(Duration::from_secs(2));
+        assert_eq!((mode(&damaged), mode(&other)), (String::new(), String::new()));
+        first = damaged.kill();
+    }
+    assert!(names().iter().any(|name| name == &format!("damaged.{log}")), "{:?}", names());
+    let second = other.kill();
+    let servers = start_all(vec![first, second, third]);
+    for server in &servers {
+        assert_eq!(session(server).get("/a"), Ok(vec![39]));
+    }
+    wait_until("it to be whole", || !names().iter().any(|name| name == "oxikeeper.incomplete"));
+    // Now it counts again: the second is not needed.
+    let mut homes: Vec<Home> = servers.into_iter().map(Server::kill).collect();
+    homes.remove(1);
+    for server in &start_all(homes) {
+        assert_eq!(session(server).get("/a"), Ok(vec![39]));
+    }
+}
+
 #[test]
 fn epochs_that_contradict_each_other_end_the_start_with_a_way_out() {
     let home = home(1, &ports(), "");

@@ -160,7 +160,7 @@ impl EnsembleConfig {
             multi_address,
             election_connect_timeout: millis("cnxTimeout", 5000),
             election_read_timeout: Some(property("quorumCnxnTimeoutMs", -1))
-                .filter(|&ms| ms >= 0)
+                .filter(|&ms| ms > 0)
                 .map(duration),
             notification_interval: (
                 millis("fastleader.minNotificationInterval", 200),

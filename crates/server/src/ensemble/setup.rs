@@ -75,6 +75,17 @@ impl Seat {
     }
 }
 
+/// What the disk holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The last transaction.
+    pub last: Zxid,
+    /// There was nothing at all.
+    pub is_new: bool,
+    /// Something that was acknowledged may be missing.
+    pub is_incomplete: bool,
+}
+
 /// A server of an ensemble before its threads run.
 pub struct Ensemble {
     /// Who is who.
@@ -143,6 +154,11 @@ impl Ensemble {
         Arc::clone(self.seat.members.lock().current())
     }
 
+    /// Whether other servers vote, which have what this one may miss.
+    pub fn has_others(&self) -> bool {
+        self.quorums.voters().iter().any(|voter| *voter != self.seat.my_id)
+    }
+
     /// What `/zookeeper/config` shows, and its version.
     pub fn config_node(&self) -> (Vec<u8>, Zxid) {
         let verifier = &self.quorums.current;
@@ -159,19 +175,19 @@ impl Ensemble {
         self.settings.sync_time()
     }
 
-    /// The peer over what the disk holds up to `last`.
+    /// The peer over what the disk holds.
     ///
     /// # Errors
     /// Epoch files that contradict the log: this server cannot prove its state.
     pub fn peer<D: Disk>(
         &self,
         files: &Files<D>,
-        (last, is_new): (Zxid, bool),
+        Found { last, is_new, is_incomplete }: Found,
         now: Now,
     ) -> Result<Peer, RunError> {
         let found = epochs::check(&*files.disk, &files.dirs, last)?;
         let count = self.settings.commit_log_count;
-        let history = if is_new && !self.may_begin_empty {
+        let mut history = if is_new && !self.may_begin_empty {
             warn!(
                 "there are no data, db.autocreate=false and no file initialize in dataDir: this server \
                  has no vote until a leader has sent it the data"
@@ -180,6 +196,13 @@ impl Ensemble {
         } else {
             History::new(count, last, files.recent(last, count)?)
         };
+        if is_incomplete {
+            warn!(
+                "the log was damaged, and transactions may be missing: this server has no vote until a \
+                 leader has sent it the whole state"
+            );
+            history.give_up();
+        }
         let epochs = Epochs { accepted: found.accepted, current: found.current };
         info!(
             server = %self.seat.my_id,
@@ -245,6 +268,8 @@ fn peer_config(my_id: ServerId, config: &Config) -> PeerConfig {
         notification_min_ms: millis(ensemble.notification_interval.0),
         notification_max_ms: millis(ensemble.notification_interval.1),
         epoch_wait_ms: ensemble.epoch_wait_max.map(millis),
+        handshake_ms: ensemble.election_read_timeout.map(millis),
+        force_snapshot_sync: ensemble.force_snapshot_sync,
         observer_delay_ms: millis(ensemble.observer_election_delay),
         snap_syncs_max: ensemble.snap_syncs_max as usize,
         diff_syncs_max: ensemble.diff_syncs_max as usize,

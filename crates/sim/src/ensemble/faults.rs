@@ -70,6 +70,14 @@ impl World {
                 let lasts = *rng.pick(&[50_000, 300_000, 1_000_000, 4_000_000, 20_000_000]);
                 self.servers[server].paused_until = self.now + lasts;
             }
+            Fault::BitRot => {
+                let voters = self.knobs.voters;
+                let rotten = self.servers[..voters].iter().filter(|s| s.is_rotten).count();
+                if server < voters && !self.servers[server].is_rotten && (rotten + 1) * 2 < voters {
+                    self.kill(server);
+                    self.servers[server].rot(rng);
+                }
+            }
             Fault::EpochFull => {
                 let leads = |index: &usize| self.servers[*index].leads().is_some();
                 let leader = (0..self.servers.len()).find(leads);

@@ -17,6 +17,9 @@ pub struct Shadow {
     pub log: Vec<Entry>,
     /// How much of `log` is on its disk.
     pub durable: usize,
+    /// What it had on its disk before that rotted, until a leader has sent it the state anew. It has no
+    /// say meanwhile.
+    lost: Vec<Entry>,
     /// `acceptedEpoch` on its disk.
     pub accepted: u32,
     /// `currentEpoch` on its disk.
@@ -32,6 +35,11 @@ impl Shadow {
     /// The last transaction it has.
     pub fn last(&self) -> Zxid {
         self.log.last().map_or(Zxid::ZERO, |entry| entry.0)
+    }
+
+    /// Whether it has this entry at this place, or nobody can be elected who does not know that it had.
+    fn holds(&self, place: usize, entry: &Entry) -> bool {
+        self.log[..self.durable].get(place) == Some(entry) || self.lost.get(place) == Some(entry)
     }
 
     fn place_behind(&self, zxid: Zxid) -> usize {
@@ -137,6 +145,9 @@ impl Ghost {
         if let Some(&before) = self.leaders.get(&epoch) {
             return Err(format!("servers {before} and {server} lead epoch {epoch}"));
         }
+        if !self.servers[server].lost.is_empty() {
+            return Err(format!("server {server} leads epoch {epoch}, and its log has rotted"));
+        }
         // A word may come so late that another epoch has begun: who leads then can commit nothing any
         // more, but must still have all that was committed before its own epoch.
         let before = self.committed.partition_point(|entry| entry.0.epoch() < epoch);
@@ -211,7 +222,8 @@ impl Ghost {
         };
         let has = |index: &&usize| {
             let other = &self.servers[**index];
-            **index != server && other.log[..other.durable].binary_search(lost).is_ok()
+            let place = self.committed.binary_search(lost).unwrap_or_default();
+            **index != server && other.holds(place, lost)
         };
         if self.voters.iter().filter(has).count() * 2 > self.voters.len() {
             return Ok(());
@@ -234,7 +246,27 @@ impl Ghost {
         let shadow = &mut self.servers[server];
         shadow.durable = log.len();
         shadow.log = log;
+        shadow.lost.clear();
         self.quorum_has_it(&format!("server {server} has got a snapshot at {last}"))
+    }
+
+    /// Bits of a server's log have changed: its history ends at `last`. True if committed transactions are
+    /// gone from its disk.
+    ///
+    /// # Errors
+    /// It recovers what it never logged.
+    pub fn rotted(&mut self, server: usize, last: Zxid) -> Result<bool, String> {
+        let shadow = &mut self.servers[server];
+        let kept = shadow.place_behind(last);
+        if shadow.log[..kept].last().map_or(Zxid::ZERO, |entry| entry.0) != last {
+            return Err(format!("server {server} recovers {last}, which it never logged"));
+        }
+        if shadow.lost.len() < shadow.durable {
+            shadow.lost = shadow.log[..shadow.durable].to_vec();
+        }
+        shadow.log.truncate(kept);
+        shadow.durable = kept;
+        Ok(self.committed.get(kept).is_some_and(|next| shadow.lost.contains(next)))
     }
 
     /// A server has recovered: from its disk it has everything that was durable, and nothing that it
@@ -310,8 +342,7 @@ impl Ghost {
         let Some(last) = self.committed.last() else { return Ok(()) };
         let has = |index: &&usize| {
             let shadow = &self.servers[**index];
-            let place = self.committed.len();
-            shadow.durable >= place && shadow.log.get(place - 1) == Some(last)
+            shadow.holds(self.committed.len() - 1, last)
         };
         let count = self.voters.iter().filter(has).count();
         if count * 2 > self.voters.len() {

@@ -32,6 +32,8 @@ pub enum Fault {
     EpochFull,
     /// All processes die at once.
     KillAll,
+    /// A process dies, and bits of a log of its have changed when it comes back: of a minority's at a time.
+    BitRot,
 }
 
 impl Fault {
@@ -50,6 +52,7 @@ impl Fault {
         Fault::Pause,
         Fault::EpochFull,
         Fault::KillAll,
+        Fault::BitRot,
     ];
 }
 

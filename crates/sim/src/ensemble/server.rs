@@ -19,10 +19,12 @@ use oxikeeper_proto::id::ServerId;
 use oxikeeper_proto::time::{Now, WallTime};
 use oxikeeper_proto::txn::{CreateTxn, SetDataTxn, decode_payload, encode_payload};
 use oxikeeper_proto::{Acl, SessionId, Txn, TxnHeader, Zxid};
+use oxikeeper_storage::disk::DiskFile;
+use oxikeeper_storage::log_reader::LogReader;
 use oxikeeper_storage::sim_disk::SimDisk;
 use oxikeeper_storage::{
-    Dirs, LogOptions, RecoverOptions, StorageError, TxnLog, clean_up, epochs, recent_transactions,
-    recover,
+    Dirs, Disk, LogOptions, RecoverOptions, StorageError, TxnLog, clean_up, epochs, incomplete,
+    recent_transactions, recover,
 };
 use oxikeeper_tree::{ChangeList, Restore, Tree, TreeOptions};
 use oxikeeper_zab::config::PeerConfig;
@@ -136,6 +138,8 @@ pub struct Server {
     pub power_in_write: bool,
     /// The next sync fails.
     pub sync_fails: bool,
+    /// Bits of a log have changed since a leader last sent it the state.
+    pub is_rotten: bool,
     /// A truncation to this place was interrupted, or was about to begin.
     truncating: Option<Zxid>,
     /// An installation of this history was interrupted.
@@ -224,6 +228,7 @@ impl Server {
             slow_until: 0,
             power_in_write: false,
             sync_fails: false,
+            is_rotten: false,
             truncating: None,
             installing: None,
         }
@@ -249,14 +254,22 @@ impl Server {
     pub fn start(&mut self, quorums: &Quorums, around: &mut Around<'_>) -> Result<(), Stop> {
         let refused = |error: StorageError| Stop::Violation(format!("no start: {error}"));
         self.dirs.prepare(&self.disk, true).map_err(refused)?;
+        let mut has_dropped = false;
         let (last, tree, is_fresh) = loop {
             match self.load() {
                 Ok(loaded) => break loaded,
+                Err(error) if self.is_rotten => {
+                    has_dropped = true;
+                    self.drop_damage(&error)?;
+                }
                 Err(error) => self.cut_hole(&error, around)?,
             }
         };
         around.ghost.digest(self.index, last, tree.digest())?;
-        self.compare_with_ghost(last, around)?;
+        match has_dropped {
+            true => self.compare_what_is_left(last, around)?,
+            false => self.compare_with_ghost(last, around)?,
+        }
         let found = epochs::check(&self.disk, &self.dirs, last).map_err(refused)?;
         for (is_current, epoch) in [(false, found.accepted), (true, found.current)] {
             around.ghost.epoch_written(self.index, is_current, epoch)?;
@@ -271,7 +284,10 @@ impl Server {
         let log = self.new_log(last);
         let now = self.clock(around.now);
         let config = Arc::new(self.config(around.knobs, around.rng));
-        let history = History::new(around.knobs.commit_log_count, last, tail);
+        let mut history = History::new(around.knobs.commit_log_count, last, tail);
+        if incomplete::is_incomplete(&self.disk, &self.dirs).map_err(refused)? {
+            history.give_up();
+        }
         let epochs = Epochs { accepted: found.accepted, current: found.current };
         let peer = Peer::new(config, quorums.clone(), epochs, history, now);
         let agent = match &around.people {
@@ -312,6 +328,41 @@ impl Server {
         Ok((recovered.last_zxid, restore.into_tree(), recovered.snapshot.is_none()))
     }
 
+    /// What a server does by itself with damage of its log.
+    fn drop_damage(&mut self, error: &StorageError) -> Result<(), Stop> {
+        let mut restore = Restore::new(TreeOptions::default());
+        let options = RecoverOptions::default();
+        match incomplete::drop_damage(&self.disk, &self.dirs, &options, &mut restore) {
+            Ok(Some(_)) => Ok(()),
+            _ => Err(Stop::Violation(format!("server {} has no way on: {error}", self.index))),
+        }
+    }
+
+    /// Bits change in a log, in front of its last record: that one could not be told from a torn one.
+    pub fn rot(&mut self, rng: &mut Rng) {
+        let Ok(names) = self.disk.list(self.dirs.log()) else { return };
+        let logs: Vec<&String> = names.iter().filter(|name| name.starts_with("log.")).collect();
+        if logs.is_empty() {
+            return;
+        }
+        let path = self.dirs.log().join(rng.pick(&logs));
+        let Ok(mut reader) = LogReader::open(&self.disk, &path, PAYLOAD_BYTES_MAX) else { return };
+        let mut places = Vec::new();
+        while let Ok(Some(record)) = reader.next_record() {
+            places.push(record.position);
+        }
+        let Some((last, earlier)) = places.split_last() else { return };
+        let Some(first) = earlier.first() else { return };
+        let at = rng.between(*first, last - 1);
+        let Ok(file) = self.disk.open_to_write(&path) else { return };
+        let mut byte = [0];
+        let flipped = file
+            .read_at(at, &mut byte)
+            .and_then(|_| file.write_at(at, &[byte[0] ^ 1 << rng.below(8)]))
+            .and_then(|()| file.sync());
+        self.is_rotten = flipped.is_ok();
+    }
+
     /// A torn batch of several sectors looks like damage in what was acknowledged: an operator
     /// does what the message advises.
     fn cut_hole(&self, error: &StorageError, around: &mut Around<'_>) -> Result<(), Stop> {
@@ -324,6 +375,21 @@ impl Server {
             return Ok(());
         }
         Err(Stop::Violation(format!("server {} does not start: {error}", self.index)))
+    }
+
+    /// The same, after damage was dropped: a part of it.
+    fn compare_what_is_left(&mut self, last: Zxid, around: &mut Around<'_>) -> Result<(), Stop> {
+        around.marks.hit(Mark::DamageDropped);
+        self.truncating = None;
+        let end = |log: &Vec<Entry>| log.last().map_or(Zxid::ZERO, |entry| entry.0);
+        if let Some(installing) = self.installing.take_if(|log| end(log) == last) {
+            return Ok(around.ghost.installed(self.index, installing)?);
+        }
+        self.installing = None;
+        if around.ghost.rotted(self.index, last)? {
+            around.marks.hit(Mark::CommittedLost);
+        }
+        Ok(())
     }
 
     /// What was recovered is what the ghost knows.

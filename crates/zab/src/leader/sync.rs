@@ -37,7 +37,7 @@ fn is_start_of_epoch(zxid: Zxid) -> bool {
 pub(super) fn plan(history: &History, config: &PeerConfig, last: Zxid) -> Plan {
     let end = history.last_committed();
     let (min, max) = history.committed_bounds();
-    if last == QuorumPacket::NO_ZXID {
+    if last == QuorumPacket::NO_ZXID || config.force_snapshot_sync {
         return Plan::Snap;
     }
     if last == end {

@@ -27,10 +27,10 @@ pub(super) const KEYS: &[Key] = keys! {
     "multiAddress.*" Property B "false, true, 1000" Ensemble "twins of those of the file";
     "quorum.cnxn.threads.size" File C "20" Ensemble "";
     "commitLogCount" Property A "500" Ensemble "below 500 is 500";
-    "snapshotSizeFactor" Property B "0.33" Ensemble "";
-    "forceSnapshotSync" Property B "false" Ensemble "no effect yet";
+    "snapshotSizeFactor" Property B "0.33" Ensemble "the bytes of the transactions that are sent count, not whole files with what is prepared of them (64 MiB each), so that a learner gets a DIFF more often";
+    "forceSnapshotSync" Property B "false" Ensemble "a learner gets a snapshot, whatever it has";
     "cnxTimeout" Property A "5000" Ensemble "";
-    "quorumCnxnTimeoutMs" Property B "-1" Ensemble "no effect: a connection that has said who it is stays open while it is silent";
+    "quorumCnxnTimeoutMs" Property B "-1" Ensemble "how long who connects may take to say who it is; then it may be silent";
     "fastleader.minNotificationInterval" Property B "200" Ensemble "";
     "fastleader.maxNotificationInterval" Property B "60000" Ensemble "";
     "electionPortBindRetry" Property A "3" Ensemble "0 is for ever";
@@ -40,7 +40,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "leaderServes" Property B "yes" Ensemble "";
     "leader.maxConcurrentSnapSyncs" Property B "10" Ensemble "";
     "leader.maxConcurrentDiffSyncs" Property B "100" Ensemble "";
-    "leader.maxTimeToWaitForEpoch" Property B "-1" Ensemble "no effect yet: `initLimit` holds";
+    "leader.maxTimeToWaitForEpoch" Property B "-1" Ensemble "";
     "leaderConnectDelayDuringRetryMs" Property B "100" Ensemble "5 ms at first, then twice as long each time, up to 100";
     "observer.reconnectDelayMs" Property B "0" Ensemble "no effect: nothing is waited for";
     "observer.election.DelayMs" Property B "200" Ensemble "";

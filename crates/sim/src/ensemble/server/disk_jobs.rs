@@ -6,8 +6,8 @@ use oxikeeper_node::core::LogBatch;
 use oxikeeper_proto::Zxid;
 use oxikeeper_storage::sim_disk::{Fate, SimDisk};
 use oxikeeper_storage::{
-    Compression, Dirs, LogRange, RecoverOptions, SnapshotWriter, StorageError, epochs, sync_limit,
-    truncate_log,
+    Compression, Dirs, LogRange, RecoverOptions, SnapshotWriter, StorageError, epochs, incomplete,
+    sync_limit, truncate_log,
 };
 use oxikeeper_tree::Tree;
 use oxikeeper_zab::history::Proposal;
@@ -208,6 +208,8 @@ impl Server {
                     SnapshotWriter::begin(&self.disk, &self.dirs, zxid, Compression::None)?;
                 writer.write(&bytes)?;
                 writer.install(Some(digest), &RecoverOptions::default())?;
+                incomplete::is_whole_again(&self.disk, &self.dirs)?;
+                self.is_rotten = false;
                 around.marks.hit(Mark::SnapInstalled);
                 Ok(Job::Install { ticket, tree, zxid, log })
             }

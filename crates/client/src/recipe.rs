@@ -77,6 +77,7 @@ pub use group::Group;
 pub use guard::{Guard, Hold, Standing};
 pub use lock::Lock;
 pub use messages::{Message, MessageId, Messenger};
+pub use patience::connected;
 pub use persistent_ephemeral::PersistentEphemeral;
 pub use queue::{Item, Queue};
 pub use read_write_lock::ReadWriteLock;

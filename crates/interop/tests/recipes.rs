@@ -1,6 +1,6 @@
 //! Every recipe of the client library, on a server of ours and on Apache's: what it promises when nothing
 //! goes wrong, when a session ends, and when a future is dropped. What happens when servers and processes die is
-//! `recipes_chaos`.
+//! `crates/interop/src/recipes.rs`.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

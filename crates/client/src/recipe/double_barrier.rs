@@ -5,7 +5,8 @@
 //! come is waited for in the person of another.
 //!
 //! **Limits.** One round per path at a time, and all members are to be of one mind about N. A path may be used again when every `leave`
-//! has returned; a path per round spares the question. A member whose session is lost inside has left.
+//! has returned; a path per round spares the question. A member whose session is lost inside has left. Where
+//! all members died inside, the sign stays, and opens the next round of that path too early.
 //!
 //! **Layout.** As Curator's `DistributedDoubleBarrier`: `PATH/<uuid>`, ephemeral, per member, and `PATH/ready`. Ours remove `ready` in the
 //! same transaction as the last member, so that no round finds the ready of the round before.
@@ -125,7 +126,8 @@ impl Inside {
             names.sort_unstable();
             let is_here = names.contains(&self.name);
             let awaited = match names.as_slice() {
-                [] => return Ok(()),
+                // The first has died, or was dropped, while we waited for it: the sign is nobody's.
+                [] => return remove(&client, &join(&self.dir, READY)).await,
                 [only] if is_here => {
                     debug_assert_eq!(*only, self.name);
                     return self.close().await;

@@ -10,7 +10,7 @@ use crate::{Client, CreateOptions, Error, LostReason, Reply, State};
 ///
 /// # Errors
 /// Once its session is lost.
-pub(super) async fn connected(client: &Client) -> Result<(), Error> {
+pub async fn connected(client: &Client) -> Result<(), Error> {
     let mut states = client.states();
     while let Some(state) = states.next().await {
         match state {

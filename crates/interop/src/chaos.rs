@@ -28,10 +28,11 @@ use self::machines::{Machines, OUTSIDE};
 use self::people::People;
 use crate::client::RawClient;
 
-/// `commitLogCount` is more than a round makes: the observer never needs a snapshot.
+/// `commitLogCount` is more than a round makes: only who has lost his data needs a snapshot, which the
+/// observer does not; and who has has no vote until then.
 const SETTINGS: &str = "tickTime=250\ninitLimit=40\nsyncLimit=12\nminSessionTimeout=1000\n\
     maxSessionTimeout=10000\nmaxClientCnxns=0\npreAllocSize=256\nautopurge.purgeInterval=0\n\
-    extendedTypesEnabled=true\ncommitLogCount=1000000\nznode.container.checkIntervalMs=700\n\
+    extendedTypesEnabled=true\ncommitLogCount=1000000\ndb.autocreate=false\nznode.container.checkIntervalMs=700\n\
     znode.container.maxPerMinute=100000";
 /// A round that does not come to its end by then has failed.
 const SETTLE: Duration = Duration::from_secs(90);
@@ -53,19 +54,31 @@ pub enum Fault {
     Isolate,
     /// Nothing of one server reaches another.
     OneWay,
+    /// What a server sends leaves slowly.
+    SlowLink,
+    /// The same, and then it is cut off, in the middle of what it was sending.
+    MidFrame,
     /// A disk is full.
     FullDisk,
+    /// A disk takes nothing for a while.
+    SlowDisk,
+    /// A server loses its data, and comes back by a snapshot of the leader.
+    LostDisk,
 }
 
 impl Fault {
-    const ALL: [Fault; 7] = [
+    const ALL: [Fault; 11] = [
         Fault::Kill,
         Fault::KillLeader,
         Fault::EndLeader,
         Fault::Pause,
         Fault::Isolate,
         Fault::OneWay,
+        Fault::SlowLink,
+        Fault::MidFrame,
         Fault::FullDisk,
+        Fault::SlowDisk,
+        Fault::LostDisk,
     ];
 }
 
@@ -94,8 +107,10 @@ pub struct Outcome {
 enum Repair {
     Start(usize),
     Continue(usize),
+    Isolate(usize),
     Heal,
     Room(usize),
+    Thaw(usize),
 }
 
 struct Round<'o> {
@@ -221,9 +236,12 @@ impl Round<'_> {
             match repair {
                 Repair::Start(index) => self.machines.start(index)?,
                 Repair::Continue(index) => self.machines.signal(index, "CONT"),
-                Repair::Room(index) => self.machines.set_full(index, false),
+                Repair::Room(index) => self.machines.set_full(index, false)?,
+                Repair::Thaw(index) => self.machines.set_frozen(index, false)?,
+                Repair::Isolate(index) => self.isolate(index)?,
                 Repair::Heal => {
                     for from in 0..self.machines.len() {
+                        self.machines.set_slow(from, false)?;
                         for to in 0..self.machines.len() {
                             self.machines.set_cut(from, to, false)?;
                         }
@@ -264,11 +282,17 @@ impl Round<'_> {
                 self.later(100, 6000, Repair::Continue(victim));
             }
             Fault::Isolate => {
-                for other in 0..self.machines.voters() {
-                    self.machines.set_cut(victim, other, true)?;
-                    self.machines.set_cut(other, victim, true)?;
-                }
+                self.isolate(victim)?;
                 self.later(300, 6000, Repair::Heal);
+            }
+            Fault::SlowLink => {
+                self.machines.set_slow(victim, true)?;
+                self.later(300, 6000, Repair::Heal);
+            }
+            Fault::MidFrame => {
+                self.machines.set_slow(victim, true)?;
+                self.later(100, 800, Repair::Isolate(victim));
+                self.later(1000, 6000, Repair::Heal);
             }
             Fault::OneWay => {
                 let to = self.rng.index(self.machines.voters());
@@ -276,11 +300,32 @@ impl Round<'_> {
                 self.later(300, 6000, Repair::Heal);
             }
             Fault::FullDisk => {
-                self.machines.set_full(victim, true);
+                self.machines.set_full(victim, true)?;
                 self.later(300, 4000, Repair::Room(victim));
+            }
+            Fault::SlowDisk => {
+                self.machines.set_frozen(victim, true)?;
+                self.later(50, 5000, Repair::Thaw(victim));
+            }
+            Fault::LostDisk => {
+                // Losing the data of a second one would be losing a quorum's.
+                if !self.machines.is_whole() {
+                    return Ok(());
+                }
+                self.machines.kill(victim);
+                self.machines.wipe(victim)?;
+                self.later(10, 3000, Repair::Start(victim));
             }
         }
         *self.outcome.faults.entry(fault).or_default() += 1;
+        Ok(())
+    }
+
+    fn isolate(&mut self, victim: usize) -> Result<(), String> {
+        for other in 0..self.machines.voters() {
+            self.machines.set_cut(victim, other, true)?;
+            self.machines.set_cut(other, victim, true)?;
+        }
         Ok(())
     }
 

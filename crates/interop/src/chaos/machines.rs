@@ -1,5 +1,5 @@
 //! Servers that are machines to one another: each in a network namespace of its own, on one bridge, with
-//! a small disk of its own in memory. Needs root.
+//! a small disk of its own: a file system in a file. Needs root and loop devices.
 
 use std::fs;
 use std::io::Write;
@@ -16,6 +16,8 @@ pub const OUTSIDE: &str = "10.77.0.254";
 const CLIENT_PORT: u16 = 2181;
 /// Bytes of a server's disk.
 const DISK_MIB: u32 = 96;
+/// A slow link: with a burst of a few segments a stream of frames arrives in pieces.
+const SLOW: &str = "tbf rate 128kbit burst 4kb latency 4000ms";
 
 /// Runs a command that must succeed.
 ///
@@ -37,6 +39,10 @@ struct Machine {
     dir: PathBuf,
     child: Option<Child>,
     is_stopped: bool,
+    /// Its disk takes nothing.
+    is_frozen: bool,
+    /// What it sends leaves slowly.
+    is_slow: bool,
     /// Which others nothing of it reaches.
     cut: Vec<bool>,
 }
@@ -89,12 +95,20 @@ impl Machines {
         run("ip", "link set hub up")?;
         for index in 0..count {
             let (space, dir) = (machines.space(index), dir.join((index + 1).to_string()));
-            fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
-            run("mount", &format!("-t tmpfs -o size={DISK_MIB}m tmpfs {}", dir.display()))?;
+            // Only the data are on the disk: a server may say what it likes while it stands still.
+            let (data, image) = (dir.join("data"), dir.join("disk"));
+            fs::create_dir_all(&data).map_err(|error| error.to_string())?;
+            run("truncate", &format!("-s {DISK_MIB}M {}", image.display()))?;
+            run("mkfs.ext4", &format!("-q -F -m 0 -E lazy_itable_init=0 {}", image.display()))?;
+            run("mount", &format!("-o loop {} {}", image.display(), data.display()))?;
+            // An empty directory is one by intent only this once.
+            fs::write(data.join("initialize"), "").map_err(|error| error.to_string())?;
             machines.machines.push(Machine {
                 dir,
                 child: None,
                 is_stopped: false,
+                is_frozen: false,
+                is_slow: false,
                 cut: vec![false; count],
             });
             run("ip", &format!("netns add {space}"))?;
@@ -156,6 +170,7 @@ impl Machines {
         if self.machines[index].child.is_some() {
             return Ok(());
         }
+        self.set_frozen(index, false)?;
         let failed = |error: std::io::Error| error.to_string();
         let data = self.data_dir(index);
         fs::create_dir_all(&data).map_err(failed)?;
@@ -207,6 +222,8 @@ impl Machines {
 
     /// Ends it as a crash would.
     pub fn kill(&mut self, index: usize) {
+        // Who waits for a disk does not die.
+        let _ = self.set_frozen(index, false);
         let machine = &mut self.machines[index];
         machine.is_stopped = false;
         if let Some(mut child) = machine.child.take() {
@@ -245,17 +262,59 @@ impl Machines {
         run("ip", &format!("-n {space} route {verb} blackhole {host}/32"))
     }
 
+    /// What it sends leaves slowly, to others and to clients, or at once again.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn set_slow(&mut self, index: usize, slow: bool) -> Result<(), String> {
+        if std::mem::replace(&mut self.machines[index].is_slow, slow) == slow {
+            return Ok(());
+        }
+        let what =
+            if slow { format!("add dev eth0 root {SLOW}") } else { "del dev eth0 root".into() };
+        run("tc", &format!("-n {} qdisc {what}", self.space(index)))
+    }
+
+    /// Its disk takes nothing, and whoever writes waits, or it does again.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn set_frozen(&mut self, index: usize, frozen: bool) -> Result<(), String> {
+        if std::mem::replace(&mut self.machines[index].is_frozen, frozen) == frozen {
+            return Ok(());
+        }
+        let flag = if frozen { "-f" } else { "-u" };
+        run("fsfreeze", &format!("{flag} {}", self.data_dir(index).display()))
+    }
+
+    /// Removes everything that a dead server has stored.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn wipe(&self, index: usize) -> Result<(), String> {
+        let stored = self.data_dir(index).join("version-2");
+        if !stored.exists() {
+            return Ok(());
+        }
+        fs::remove_dir_all(stored).map_err(|error| error.to_string())
+    }
+
     /// Fills its disk, or makes room again.
-    pub fn set_full(&self, index: usize, full: bool) {
-        let ballast = self.machines[index].dir.join("ballast");
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn set_full(&mut self, index: usize, full: bool) -> Result<(), String> {
+        self.set_frozen(index, false)?;
+        let ballast = self.data_dir(index).join("ballast");
         if !full {
             // There may be none.
             let _ = fs::remove_file(ballast);
-            return;
+            return Ok(());
         }
-        let Ok(mut file) = fs::File::create(ballast) else { return };
+        let mut file = fs::File::create(ballast).map_err(|error| error.to_string())?;
         let zeros = vec![0; 1 << 16];
         while file.write_all(&zeros).is_ok() {}
+        Ok(())
     }
 
     /// `leader`, `follower`; nothing if it does not serve.
@@ -286,7 +345,7 @@ impl Drop for Machines {
             self.kill(index);
             // What is left over goes with the namespace of the bridge.
             let _ = run("ip", &format!("netns del {}", self.space(index)));
-            let _ = run("umount", &self.machines[index].dir.display().to_string());
+            let _ = run("umount", &self.data_dir(index).display().to_string());
         }
         let _ = run("ip", "link del hub");
     }

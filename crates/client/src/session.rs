@@ -15,7 +15,7 @@
 //! Guarantees:
 //! 1. Requests reach a server in the order of their calls, and each call is answered exactly once.
 //! 2. A write is sent at most once. What is known of it when its connection breaks, and what happens to
-//!    those behind it, is told at [`RetryPolicy`](crate::RetryPolicy).
+//!    those behind it, is told at [`RetryPolicy`].
 //! 3. An event reaches its watch before the answer to any request that shows the change.
 //! 4. A server that is behind what this session has seen refuses it (`last_zxid_seen`).
 //! 5. Nothing that a server sends makes it panic: what breaks the protocol ends the connection.
@@ -36,7 +36,6 @@ use oxikeeper_proto::{SessionId, Zxid};
 
 pub use answer::{Answer, ReadResult, TxnResult};
 pub use request::{MultiRead, Request, Transaction};
-pub(crate) use request::{ReadOp, TxnOp};
 pub use watches::WatchId;
 
 use crate::hosts::HostOrder;
@@ -194,6 +193,17 @@ impl<C, W: Clone> Session<C, W> {
     /// alive then, and lives at least for its timeout from then on.
     pub fn proven(&self) -> Now {
         self.proven
+    }
+
+    /// The number that the next request gets on the wire.
+    pub fn next_xid(&self) -> i32 {
+        self.next_xid
+    }
+
+    /// Requests are numbered from here on: positive numbers, 1 at first.
+    pub fn number_from(&mut self, xid: i32) {
+        assert!(xid > 0, "other numbers have meanings of their own");
+        self.next_xid = xid;
     }
 
     /// Requests without a reply.

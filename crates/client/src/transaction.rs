@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use crate::reply::Reply;
-use crate::session::{
-    Answer, MultiRead, ReadOp, ReadResult, Request, Transaction, TxnOp, TxnResult,
-};
+use crate::session::{Answer, MultiRead, ReadResult, Request, Transaction, TxnResult};
 use crate::shared::Shared;
 use crate::{CreateOptions, Error, ExpectedVersion};
 
@@ -22,40 +20,38 @@ impl TransactionBuilder {
         TransactionBuilder { shared, transaction: Transaction::default() }
     }
 
-    fn op(mut self, op: TxnOp) -> TransactionBuilder {
-        self.transaction.ops.push(op);
-        self
-    }
-
     /// The node must have this version.
-    pub fn check(self, path: impl Into<String>, version: impl Into<ExpectedVersion>) -> Self {
-        self.op(TxnOp::Check { path: path.into(), version: version.into() })
+    pub fn check(mut self, path: impl Into<String>, version: impl Into<ExpectedVersion>) -> Self {
+        self.transaction.check(path.into(), version.into());
+        self
     }
 
     /// Creates a node.
     pub fn create(
-        self,
+        mut self,
         path: impl Into<String>,
         data: impl Into<Vec<u8>>,
         options: &CreateOptions,
     ) -> Self {
-        let options = options.clone();
-        self.op(TxnOp::Create { path: path.into(), data: data.into(), options })
+        self.transaction.create(path.into(), data.into(), options.clone());
+        self
     }
 
     /// Sets a node's data.
     pub fn set_data(
-        self,
+        mut self,
         path: impl Into<String>,
         data: impl Into<Vec<u8>>,
         version: impl Into<ExpectedVersion>,
     ) -> Self {
-        self.op(TxnOp::SetData { path: path.into(), data: data.into(), version: version.into() })
+        self.transaction.set_data(path.into(), data.into(), version.into());
+        self
     }
 
     /// Deletes a node.
-    pub fn delete(self, path: impl Into<String>, version: impl Into<ExpectedVersion>) -> Self {
-        self.op(TxnOp::Delete { path: path.into(), version: version.into() })
+    pub fn delete(mut self, path: impl Into<String>, version: impl Into<ExpectedVersion>) -> Self {
+        self.transaction.delete(path.into(), version.into());
+        self
     }
 
     /// Sends it. The results stand in the order of the operations; if one fails, the error is
@@ -83,13 +79,13 @@ impl MultiReadBuilder {
 
     /// A node's data.
     pub fn get_data(mut self, path: impl Into<String>) -> Self {
-        self.reads.ops.push(ReadOp::Data(path.into()));
+        self.reads.get_data(path.into());
         self
     }
 
     /// The names of a node's children.
     pub fn get_children(mut self, path: impl Into<String>) -> Self {
-        self.reads.ops.push(ReadOp::Children(path.into()));
+        self.reads.get_children(path.into());
         self
     }
 

@@ -20,7 +20,7 @@ use crate::{Chroot, CreateOptions, Error, ExpectedVersion, WatchMode};
 
 /// One operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TxnOp {
+enum TxnOp {
     Create { path: String, data: Vec<u8>, options: CreateOptions },
     Delete { path: String, version: ExpectedVersion },
     SetData { path: String, data: Vec<u8>, version: ExpectedVersion },
@@ -29,7 +29,7 @@ pub(crate) enum TxnOp {
 
 /// One read of a multi-read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ReadOp {
+enum ReadOp {
     Data(String),
     Children(String),
 }
@@ -102,9 +102,9 @@ pub enum Request<'a> {
         /// The configuration that it is based on; -1 is any.
         from_config: i64,
     },
-    /// A multi, encoded before.
+    /// A multi.
     Transaction(&'a Transaction),
-    /// A multiRead, encoded before.
+    /// A multiRead.
     MultiRead(&'a MultiRead),
     /// addWatch.
     AddWatch {
@@ -133,16 +133,50 @@ pub enum Request<'a> {
     Close,
 }
 
-/// The operations of a transaction.
+/// The operations of a transaction, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
-    pub(crate) ops: Vec<TxnOp>,
+    ops: Vec<TxnOp>,
 }
 
-/// The reads of a multi-read.
+impl Transaction {
+    /// The node must have this version.
+    pub fn check(&mut self, path: String, version: ExpectedVersion) {
+        self.ops.push(TxnOp::Check { path, version });
+    }
+
+    /// Creates a node.
+    pub fn create(&mut self, path: String, data: Vec<u8>, options: CreateOptions) {
+        self.ops.push(TxnOp::Create { path, data, options });
+    }
+
+    /// Sets a node's data.
+    pub fn set_data(&mut self, path: String, data: Vec<u8>, version: ExpectedVersion) {
+        self.ops.push(TxnOp::SetData { path, data, version });
+    }
+
+    /// Deletes a node.
+    pub fn delete(&mut self, path: String, version: ExpectedVersion) {
+        self.ops.push(TxnOp::Delete { path, version });
+    }
+}
+
+/// The reads of a multi-read, in order.
 #[derive(Clone, Debug, Default)]
 pub struct MultiRead {
-    pub(crate) ops: Vec<ReadOp>,
+    ops: Vec<ReadOp>,
+}
+
+impl MultiRead {
+    /// A node's data.
+    pub fn get_data(&mut self, path: String) {
+        self.ops.push(ReadOp::Data(path));
+    }
+
+    /// The names of a node's children.
+    pub fn get_children(&mut self, path: String) {
+        self.ops.push(ReadOp::Children(path));
+    }
 }
 
 /// What kind of reply a request gets.

@@ -25,6 +25,8 @@ mod connection;
 mod queue;
 mod receive;
 mod request;
+#[cfg(test)]
+mod tests;
 mod watches;
 
 use std::sync::Arc;
@@ -189,7 +191,7 @@ impl<C, W: Clone> Session<C, W> {
         self.last_zxid
     }
 
-    /// When the latest of those requests was called, or pings sent, that a server has answered: the session was
+    /// When the latest of the requests was called, or pings sent, that a server has answered: the session was
     /// alive then, and lives at least for its timeout from then on.
     pub fn proven(&self) -> Now {
         self.proven

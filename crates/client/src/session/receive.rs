@@ -111,9 +111,17 @@ impl<C, W: Clone> Session<C, W> {
                     return Err(Error::BadReply("watches were not set"));
                 }
                 self.set_watches_unanswered -= 1;
+                self.saw(header.zxid);
                 Ok(())
             }
             _ => self.replied(header, reader.rest(), now),
+        }
+    }
+
+    /// No later server may show less.
+    fn saw(&mut self, zxid: Zxid) {
+        if zxid.to_wire() > 0 {
+            self.last_zxid = self.last_zxid.max(zxid);
         }
     }
 
@@ -165,9 +173,7 @@ impl<C, W: Clone> Session<C, W> {
         }
         let Some(pending) = self.queue.answered() else { return Ok(()) };
         self.proven = self.proven.max(pending.called);
-        if header.zxid.to_wire() > 0 {
-            self.last_zxid = self.last_zxid.max(header.zxid);
-        }
+        self.saw(header.zxid);
         if pending.expect == Expect::Close {
             self.closed(pending.call);
             return Ok(());

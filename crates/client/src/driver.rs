@@ -39,6 +39,8 @@ pub(crate) struct Driver {
     /// What is being written, and how much of it was.
     writing: Option<(Arc<Vec<u8>>, usize)>,
     buffer: Vec<u8>,
+    /// It has let others run before the next write.
+    has_yielded: bool,
     sleep: Pin<Box<Sleep>>,
     said: Vec<Said>,
 }
@@ -53,6 +55,7 @@ impl Driver {
             probing: None,
             writing: None,
             buffer: vec![0; READ_BYTES],
+            has_yielded: false,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             said: Vec::new(),
         }
@@ -91,6 +94,13 @@ impl Driver {
         let (mut next, mut has_more) = (None, false);
         if step == Step::Idle && self.said.is_empty() {
             if self.writing.is_none() && matches!(self.link, Link::Up(_)) {
+                if !self.has_yielded && core.session.has_output() {
+                    // Whoever is ready to ask as well shall be in the same write.
+                    self.has_yielded = true;
+                    cx.waker().wake_by_ref();
+                    return None;
+                }
+                self.has_yielded = false;
                 self.writing = core.session.output(now).map(|bytes| (bytes, 0));
                 has_more = self.writing.is_some();
             }

@@ -362,6 +362,12 @@ impl<C, W: Clone> Session<C, W> {
         self.finish(Error::Closed, LostReason::Closed);
     }
 
+    /// Whether [`output`](Self::output) may give anything.
+    pub fn has_output(&self) -> bool {
+        !self.control.is_empty()
+            || (matches!(self.link, Link::Up(_)) && self.queue.first_unsent().is_some())
+    }
+
     /// What is to be sent next. The driver may hold on to the bytes while it writes them.
     pub fn output(&mut self, now: Now) -> Option<Arc<Vec<u8>>> {
         let bytes = if self.control.is_empty() {

@@ -4,6 +4,7 @@
 //! Each takes any bytes, asserts what must hold whatever they are, and says how they were taken.
 
 pub mod client_frame;
+pub mod client_reply;
 pub mod config;
 mod files;
 pub mod mutator;
@@ -36,8 +37,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     client_frame::TARGET,
+    client_reply::TARGET,
     txn_log::TARGET,
     snapshot::TARGET,
     config::TARGET,

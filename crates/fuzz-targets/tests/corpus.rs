@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use oxikeeper_fuzz_targets::mutator::Mutator;
 use oxikeeper_fuzz_targets::{
-    Target, Verdict, client_frame, config, quorum_stream, snapshot, txn_log,
+    Target, Verdict, client_frame, client_reply, config, quorum_stream, snapshot, txn_log,
 };
 
 /// How long each mutator goes on, in seconds, unless the variable says otherwise.
@@ -77,6 +77,11 @@ fn fuzz(target: &Target) {
 #[test]
 fn client_frames() {
     fuzz(&client_frame::TARGET);
+}
+
+#[test]
+fn client_replies() {
+    fuzz(&client_reply::TARGET);
 }
 
 #[test]

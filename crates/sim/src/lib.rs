@@ -7,6 +7,7 @@
 
 pub mod checker;
 pub mod client;
+pub mod core_client;
 pub mod disk;
 pub mod ensemble;
 pub mod ghost;

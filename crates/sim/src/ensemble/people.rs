@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use oxikeeper_proto::{SessionId, Zxid};
 
-use crate::client::Client;
-use crate::client::Style;
+use crate::client::{Client, Env, Style};
+use crate::core_client::CoreClient;
 use crate::ghost::Ghost;
 use crate::history::History;
 use crate::net::Net;
@@ -48,6 +48,32 @@ impl Crowd {
     }
 }
 
+/// A client.
+pub enum Person {
+    /// Speaks the protocol by itself, and misbehaves now and then.
+    Model(Box<Client>),
+    /// Has the session core of the client library.
+    Core(Box<CoreClient>),
+}
+
+impl Person {
+    /// Its turn. Returns when it wants the next one.
+    pub fn wake(&mut self, env: &mut Env<'_>) -> u64 {
+        match self {
+            Person::Model(client) => client.wake(env),
+            Person::Core(client) => client.wake(env),
+        }
+    }
+
+    /// Whether it has got all its answers.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Person::Model(client) => client.is_settled(),
+            Person::Core(client) => client.is_settled(),
+        }
+    }
+}
+
 /// See the module's head.
 pub struct People {
     /// What was drawn.
@@ -55,7 +81,7 @@ pub struct People {
     /// Their connections. Fronts are numbered through all servers.
     pub net: Net,
     /// Them.
-    pub clients: Vec<Client>,
+    pub clients: Vec<Person>,
     /// When each wants to act.
     pub wakes_at: Vec<u64>,
     /// What they saw.
@@ -77,11 +103,21 @@ const SURELY_ALIVE: u64 = 60;
 impl People {
     /// Clients that will connect, to so many servers.
     pub fn new(crowd: Crowd, servers: usize, rng: &mut Rng) -> People {
-        let clients: Vec<Client> = crowd
+        let hosts = crowd.fronts * servers;
+        let clients: Vec<Person> = crowd
             .styles
             .iter()
             .enumerate()
-            .map(|(number, style)| Client::new(number, *style, rng.below(2_000_000)))
+            .map(|(number, style)| {
+                let connect_at = rng.below(2_000_000);
+                // The first and every third one are as applications are.
+                if number % 3 == 0 {
+                    let seed = crowd.node_seed ^ number as u64;
+                    Person::Core(Box::new(CoreClient::new(number, *style, connect_at, hosts, seed)))
+                } else {
+                    Person::Model(Box::new(Client::new(number, *style, connect_at)))
+                }
+            })
             .collect();
         People {
             net: Net {

@@ -13,9 +13,8 @@ use super::agenda::{Agenda, Event};
 use super::fabric::{End, Fabric, Port};
 use super::ghost::{Entry, Ghost};
 use super::knobs::Knobs;
-use super::people::People;
+use super::people::{People, Person};
 use super::server::{Around, Server, Stop};
-use crate::client::Client;
 use crate::marks::Marks;
 use crate::rng::Rng;
 
@@ -445,7 +444,7 @@ impl World {
             Some(_) if self.phase == Phase::Gone => self.sessions() == 0,
             Some(people) => {
                 let in_phase = self.now - self.phase_began;
-                people.clients.iter().all(Client::is_settled) && in_phase >= people.crowd.calm_us
+                people.clients.iter().all(Person::is_settled) && in_phase >= people.crowd.calm_us
             }
         };
         is_content && self.is_in_step() && self.servers.iter().all(stands)

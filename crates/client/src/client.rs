@@ -189,6 +189,18 @@ impl Client {
         self.shared().call(&request, answer!(Answer::Created(created) => created))
     }
 
+    /// As [`create`](Self::create), where a node may also have no data at all, which
+    /// [`get_data_raw`](Self::get_data_raw) tells from data of no bytes.
+    pub fn create_raw(
+        &self,
+        path: &str,
+        data: Option<&[u8]>,
+        options: &CreateOptions,
+    ) -> Reply<Created> {
+        let request = Request::Create { path, data, options };
+        self.shared().call(&request, answer!(Answer::Created(created) => created))
+    }
+
     /// Sets the data of a node that has the expected version.
     ///
     /// ```no_run

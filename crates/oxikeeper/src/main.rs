@@ -57,6 +57,14 @@ enum Command {
         #[arg(short = 'n', value_name = "COUNT")]
         retain: usize,
     },
+    /// A shell for any ZooKeeper server, as Apache's zkCli.sh, with more commands and JSON.
+    #[command(disable_help_flag = true)]
+    Shell {
+        /// [-s|-server HOST:PORT[,..][/CHROOT]] [-timeout MS] [-r] [-waitforconnection]
+        /// [--output text|json] [COMMAND...]; `oxikeeper shell --help` tells more.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Put load on a server, ours or another, and say how it bears it.
     Bench(oxikeeper_bench::Options),
 }
@@ -82,6 +90,7 @@ fn main() -> ExitCode {
             let snap_dir = snap_dir.unwrap_or_else(|| log_dir.clone());
             oxikeeper_server::purge::run(&log_dir, &snap_dir, retain)
         }
+        Some(Command::Shell { words }) => oxikeeper_cli::main(&words, oxikeeper_server::version()),
         Some(Command::Bench(options)) => oxikeeper_bench::report::main(&options),
     }
 }

@@ -255,7 +255,7 @@ fn directories_are_not_made_where_that_is_switched_off() {
 }
 
 #[test]
-fn version_usage_and_the_missing_shell() {
+fn version_and_usage() {
     let place = Place::new();
     let version = place.server(&["version"]);
     assert_eq!(version.code, Some(0));
@@ -269,9 +269,41 @@ fn version_usage_and_the_missing_shell() {
             usage.stderr.contains("{start|start-foreground|stop|version|restart|status|print-cmd}")
         );
     }
-    let cli = place.run("zkCli.sh", &["-server", "localhost:2181", "ls", "/"]);
-    expect(&cli, 1, "");
-    assert!(cli.stderr.contains("nc HOST 2181"), "{}", cli.stderr);
+}
+
+/// The shell by its script: words on the stream, and exit codes, that scripts of Apache's rely on.
+#[test]
+fn the_shell_tells_by_its_exit_code_what_was_done() {
+    let place = Place::new();
+    expect(&place.server(&["start"]), 0, "Starting zookeeper ... STARTED\n");
+    wait_for("the server to serve", || word(place.address(), "srvr"));
+    let server = format!("127.0.0.1:{}", place.port);
+    let cli = |words: &[&str]| {
+        let mut arguments = vec!["-server", server.as_str()];
+        arguments.extend(words);
+        place.run("zkCli.sh", &arguments)
+    };
+    let created = cli(&["create", "/app", "two words"]);
+    assert_eq!((created.code, created.stderr.as_str()), (Some(0), "Created /app\n"));
+    let got = cli(&["get", "/app"]);
+    let connected =
+        "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null zxid: -1\n";
+    expect(&got, 0, &format!("Connecting to {server}\n{connected}two words\n"));
+    let missing = cli(&["get", "/none"]);
+    let words = "Node does not exist: /none\n";
+    assert_eq!((missing.code, missing.stderr.as_str()), (Some(1), words));
+    assert_eq!(cli(&["dance"]).code, Some(127));
+    assert_eq!(cli(&["create"]).code, Some(1));
+    // Nobody is there: said in time, and in words.
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let lost = place.run("zkCli.sh", &["-server", &nobody, "-timeout", "3000", "ls", "/"]);
+    assert_eq!(lost.code, Some(1), "{lost:?}");
+    assert!(lost.stderr.contains("KeeperErrorCode = ConnectionLoss"), "{lost:?}");
+    assert!(lost.stderr.contains("refused"), "{lost:?}");
+    let waiting = ["-server", &nobody, "-timeout", "1500", "-waitforconnection", "ls", "/"];
+    let late = place.run("zkCli.sh", &waiting);
+    assert_eq!(late.code, Some(1), "{late:?}");
+    assert!(late.stderr.contains("no session within 1500 ms"), "{late:?}");
 }
 
 #[test]

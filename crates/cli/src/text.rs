@@ -187,7 +187,7 @@ mod tests {
             version: 1,
             cversion: 2,
             aversion: -1,
-            ephemeral_owner: 0x1000_006c_1fd_0000,
+            ephemeral_owner: 0x0100_0006_c1fd_0000,
             data_length: 5,
             num_children: 0,
             pzxid: Zxid::ZERO,

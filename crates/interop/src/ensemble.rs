@@ -231,6 +231,11 @@ impl Ensemble {
         self.running.keys().copied().find(|&id| self.mode(id).as_deref() == Some("leader"))
     }
 
+    /// The process of a server, while it runs.
+    pub fn pid(&self, id: u8) -> Option<u32> {
+        self.running.get(&id).map(Child::id)
+    }
+
     /// Ends a server as a crash would.
     pub fn kill(&mut self, id: u8) {
         if let Some(mut child) = self.running.remove(&id) {

@@ -159,7 +159,7 @@ impl Driver {
                 let now = self.shared.now();
                 self.link = match result {
                     Ok(stream) => {
-                        self.shared.lock().session.connected(now);
+                        self.shared.lock().session.connected();
                         Link::Up(stream)
                     }
                     Err(_) => {

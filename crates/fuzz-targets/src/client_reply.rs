@@ -45,7 +45,7 @@ pub fn run(bytes: &[u8]) -> Verdict {
         while !matches!(session.step(now), Step::Dial(_) | Step::End) {
             now = now.after(Duration::from_millis(50));
         }
-        session.connected(now);
+        session.connected();
         while session.output(now).is_some() {}
         if control & 1 != 0 {
             session.received(HANDSHAKE, now);

@@ -134,7 +134,7 @@ impl CoreClient {
                     match env.fronts[front] {
                         Some(incarnation) => {
                             self.wire = Some(Wire::open(self.number, front, incarnation, env));
-                            self.session.connected(now);
+                            self.session.connected();
                         }
                         None => self.session.failed(now),
                     }

@@ -136,7 +136,7 @@ impl<C, W: Clone> Session<C, W> {
     }
 
     /// The host that was to be dialed is there: shakes hands.
-    pub fn connected(&mut self, now: Now) {
+    pub fn connected(&mut self) {
         let Link::Dialing { host, since } = self.link else { return };
         self.link = Link::Handshaking { host, since };
         self.inbox.clear();
@@ -155,7 +155,6 @@ impl<C, W: Clone> Session<C, W> {
         let body = to_bytes(&request);
         self.control.clear();
         body.as_slice().encode(&mut self.control);
-        let _ = now;
     }
 
     /// The host that was to be dialed is not there.

@@ -17,7 +17,7 @@ use crate::{Error, Outcome};
 const CHUNK_BYTES: usize = 64 << 10;
 /// Nor does one of so many.
 const CHUNK_REQUESTS: usize = 128;
-/// Buffers kept for later, and the largest of them.
+/// Buffers kept for later.
 const SPARE_MAX: usize = 8;
 
 /// A request without a reply.

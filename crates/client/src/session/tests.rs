@@ -103,7 +103,7 @@ impl Scene {
         while !matches!(self.step(), Step::Dial(_)) {
             self.wait(10);
         }
-        self.session.connected(self.now);
+        self.session.connected();
         let handshake = self.session.output(self.now).expect("a handshake");
         assert!(handshake.len() >= 49);
         let mut bytes = Vec::new();
@@ -430,7 +430,7 @@ fn a_handshake_that_is_none_is_tried_elsewhere() {
     for answer in [vec![0, 0, 0, 16, 0, 0], vec![0; 400], reply(0, 0, -119, &[])] {
         let mut scene = Scene::with(|_| {});
         let Step::Dial(first) = scene.step() else { panic!("nothing to dial") };
-        scene.session.connected(scene.now);
+        scene.session.connected();
         scene.session.output(scene.now);
         scene.receive(&answer);
         // The first of them only begins a frame: its time has to pass.
@@ -508,7 +508,7 @@ fn a_read_only_server_will_do_until_one_takes_writes() {
     scene.session.probed(host, true, scene.now);
     assert_eq!(scene.step(), Step::HangUp);
     assert_eq!(scene.step(), Step::Dial(host));
-    scene.session.connected(scene.now);
+    scene.session.connected();
     let handshake = scene.session.output(scene.now).unwrap();
     assert_eq!(handshake[20..28], [0; 8], "the other's session is nothing to it");
     let mut bytes = Vec::new();

@@ -17,4 +17,5 @@ pub mod recipes;
 pub mod record;
 pub mod script;
 pub mod server;
+pub mod shells;
 pub mod shrink;

@@ -2,7 +2,9 @@
 //! after the other. What they say is compared line by line, with what differs from run to run masked;
 //! where they differ on purpose stands in one table, and an entry of it that is not needed fails too.
 
-use oxikeeper_interop::server::{Kind, Server};
+use std::process::Command;
+
+use oxikeeper_interop::server::{Kind, Server, oxikeeper_bin, repository};
 use oxikeeper_interop::shells::{Said, Shell, Whose};
 
 /// All commands, in the state that those before have left.
@@ -415,4 +417,18 @@ fn both_shells_say_the_same_to_our_server() {
 #[test]
 fn both_shells_say_the_same_to_apaches_server() {
     compare_on(Kind::APACHE);
+}
+
+/// Prompt, completion, history, Ctrl-C, events while a line is typed, Ctrl-D: in a terminal of its own.
+#[test]
+fn a_person_at_a_terminal() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(Kind::Oxikeeper, dir.path(), "");
+    let address = server.address().to_string();
+    let mut script = Command::new("python3");
+    script.arg(repository().join("interop/zkcli/interactive.py")).arg(&address);
+    script.arg(oxikeeper_bin()).args(["shell", "-s", &address]);
+    let ended = script.output().expect("python3 runs");
+    let said = String::from_utf8_lossy(&ended.stdout) + String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}");
 }

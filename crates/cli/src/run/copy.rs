@@ -20,6 +20,9 @@ const EVERYTHING: Wanted = Wanted { data: true, acl: true, depth: None, without_
 /// Bytes of creates that may be on their way at a time.
 const WINDOW_BYTES: usize = 8 << 20;
 
+/// Nodes that are read before they are written elsewhere.
+const PIECE: usize = 4096;
+
 pub async fn export(
     output: &Output,
     client: &Client,
@@ -132,11 +135,21 @@ pub async fn copy(
         return Err(Fault::Refused(text));
     }
     let mut creates = Creates::begin(client, target, rules, "copying").await?;
+    // In a session a read waits for the writes before it: the two take turns, in large pieces.
+    let (mut piece, mut bytes) = (Vec::new(), 0);
     while let Some(met) = next {
         let is_ephemeral = ephemeral_owner(&met.stat).is_some();
         let path = relative(source, &met.path).to_owned();
-        creates.put(Node { path, data: met.data, acl: met.acl, is_ephemeral }).await?;
+        bytes += met.data.as_ref().map_or(0, Vec::len);
+        piece.push(Node { path, data: met.data, acl: met.acl, is_ephemeral });
         next = walk.next().await.transpose()?;
+        if next.is_none() || piece.len() >= PIECE || bytes >= WINDOW_BYTES {
+            bytes = 0;
+            for node in piece.drain(..) {
+                creates.put(node).await?;
+            }
+            creates.drain().await?;
+        }
     }
     creates.end(output).await
 }
@@ -215,10 +228,16 @@ impl Creates {
         Ok(())
     }
 
-    async fn end(mut self, output: &Output) -> Result<(), Fault> {
+    /// Waits for all.
+    async fn drain(&mut self) -> Result<(), Fault> {
         while !self.waiting.is_empty() {
             self.wait().await?;
         }
+        Ok(())
+    }
+
+    async fn end(mut self, output: &Output) -> Result<(), Fault> {
+        self.drain().await?;
         output.line(&self.tally.line());
         output.result(self.tally.json());
         Ok(())

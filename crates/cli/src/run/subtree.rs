@@ -85,8 +85,15 @@ pub async fn set_acl(
     with_stat: bool,
     version: ExpectedVersion,
 ) -> Result<(), Fault> {
-    let progress = Progress::new("setting");
+    // All paths first: in a session a read waits for the writes before it.
+    let progress = Progress::new("listing");
+    let mut paths = Vec::new();
     let mut walk = Walk::new(client, root, Wanted::default());
+    while let Some(met) = walk.next().await {
+        paths.push(met?.path);
+        progress.step();
+    }
+    progress.next("setting", paths.len());
     let mut sets = Pipeline::new(WINDOW);
     let mut changed = 0_u64;
     let mut judge = |(path, result): (String, Result<Stat, _>)| {
@@ -98,8 +105,7 @@ pub async fn set_acl(
         }
         Ok(())
     };
-    while let Some(met) = walk.next().await {
-        let path = met?.path;
+    for path in paths {
         let reply = client.set_acl(&path, acl, version);
         if let Some(done) = sets.push(path, reply).await {
             judge(done)?;

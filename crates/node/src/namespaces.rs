@@ -40,13 +40,18 @@ fn namespace(path: &str) -> Option<&str> {
 impl Namespaces {
     /// Counts an operation on this path that moved so many bytes besides the path's own.
     pub fn count(&mut self, path: &str, bytes: usize) {
-        let Some(name) = namespace(path) else { return };
-        let is_last = self.known.get(self.last).is_some_and(|(known, _)| **known == *name);
-        if !is_last {
-            let Some(place) = self.place(name) else { return };
+        if !self.is_in_last(path) {
+            let Some(place) = namespace(path).and_then(|name| self.place(name)) else { return };
             self.last = place;
         }
         self.known[self.last].1.count((path.len() + bytes) as u64);
+    }
+
+    /// Every read asks this: it has to cost next to nothing.
+    fn is_in_last(&self, path: &str) -> bool {
+        let Some((last, _)) = self.known.get(self.last) else { return false };
+        let below = path.as_bytes().get(1..).and_then(|path| path.strip_prefix(last.as_bytes()));
+        below.is_some_and(|below| matches!(below.first(), None | Some(b'/')))
     }
 
     fn place(&mut self, name: &str) -> Option<usize> {
@@ -87,11 +92,12 @@ mod tests {
         one.count("/a", 10);
         one.count("/b/c", 0);
         one.count("/a/b", 1);
+        one.count("/ab", 1);
         let mut both = Namespaces::default();
         both.count("/b", 2);
         both.merge(&one);
         let seen: Vec<_> = both.iter().map(|(name, v)| (name, v.count, v.sum)).collect();
-        assert_eq!(seen, [("b", 2, 4 + 4), ("a", 2, 12 + 5)]);
+        assert_eq!(seen, [("b", 2, 4 + 4), ("a", 2, 12 + 5), ("ab", 1, 3 + 1)]);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub trait SnapshotSink {
         acl_id: i64,
         stat: &StatPersisted,
     ) -> Result<(), ReplayFault>;
+    /// What has come so far was about this share of all, above 0 and at most 1: a hint that may be wrong, for
+    /// who wants to make room at once.
+    fn came_so_far(&mut self, _share: f64) {}
 }
 
 /// Takes what recovery reads, in its order: a snapshot's sections come between

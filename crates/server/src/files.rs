@@ -84,6 +84,10 @@ impl SnapshotSink for Timed {
     ) -> Result<(), ReplayFault> {
         self.restore.node(path, data, acl_id, stat)
     }
+
+    fn came_so_far(&mut self, share: f64) {
+        self.restore.came_so_far(share);
+    }
 }
 
 impl ReplayTarget for Timed {

@@ -12,9 +12,10 @@ use oxikeeper_proto::{Decode, DecodeError, Reader, Zxid};
 use simd_adler32::Adler32;
 use thiserror::Error;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::file_name;
 use crate::snapshot_stream;
+use crate::snapshot_writer::Compression;
 
 /// Why a file is not a snapshot that can be used.
 #[derive(Debug, Error)]
@@ -59,6 +60,8 @@ const MAGIC: i32 = 0x5A4B_534E;
 /// A string or buffer may be this long; it is read piece by piece, so a wrong length costs nothing.
 const FIELD_BYTES_MAX: usize = 1 << 30;
 const PIECE_BYTES: usize = 256 * 1024;
+/// After so many bytes of content, and every doubling, the sink is told what share of all that was.
+const FIRST_SHARE_BYTES: u64 = 1 << 20;
 const SEAL_BYTES: usize = 13;
 /// More than any trailer has.
 const TRAILER_BYTES_MAX: usize = 1024;
@@ -77,8 +80,14 @@ pub fn read<D: Disk>(
     let name = name.strip_prefix(file_name::TEMPORARY).unwrap_or(name);
     let (_, compression) = file_name::parse_snapshot(name)
         .ok_or_else(|| SnapshotFault::Damaged(format!("{name} is not the name of a snapshot")))?;
-    let stream = snapshot_stream::open(disk.open(path)?, compression)?;
-    let mut sections = Sections { stream, adler: Adler32::new() };
+    let file = disk.open(path)?;
+    // How much there is in a compressed one is not known.
+    let content_bytes = match compression {
+        Compression::None => Some(file.len()?),
+        Compression::Gzip | Compression::Snappy => None,
+    };
+    let stream = snapshot_stream::open(file, compression)?;
+    let mut sections = Sections { stream, adler: Adler32::new(), content_bytes };
     sections.head()?;
     let mut sections = sections.records(sink)?;
     sections.seal()?;
@@ -89,6 +98,8 @@ pub fn read<D: Disk>(
 struct Sections {
     stream: Box<dyn Read>,
     adler: Adler32,
+    /// Bytes of the whole content, if they are known.
+    content_bytes: Option<u64>,
 }
 
 impl Sections {
@@ -105,6 +116,7 @@ impl Sections {
         let mut parser = SnapshotParser::new(FIELD_BYTES_MAX);
         let mut buffer = Vec::new();
         let mut at = 0;
+        let (mut parsed, mut next_share) = (0, FIRST_SHARE_BYTES);
         while !parser.is_done() {
             while buffer.len() - at < parser.bytes_wanted() {
                 buffer.drain(..at);
@@ -114,6 +126,13 @@ impl Sections {
             let taken = parser.parse(&buffer[at..], sink)?;
             self.adler.write(&buffer[at..at + taken]);
             at += taken;
+            parsed += taken as u64;
+            if let Some(all) = self.content_bytes
+                && parsed >= next_share
+            {
+                sink.came_so_far((parsed as f64 / all as f64).min(1.0));
+                next_share *= 2;
+            }
         }
         let rest = io::Cursor::new(buffer.split_off(at));
         Ok(Sections { stream: Box::new(rest.chain(self.stream)), ..self })

@@ -64,6 +64,16 @@ impl Index {
         self.len += 1;
     }
 
+    /// Makes room for so many nodes at once: whoever loads a tree need not grow with it.
+    pub fn reserve(&mut self, nodes: usize, hash_of: impl Fn(u32) -> u32) {
+        let places = (nodes.saturating_mul(5) / 4 + 1).next_power_of_two();
+        if places > self.table.len() {
+            self.move_some(usize::MAX, &hash_of);
+            self.begin(places);
+            self.move_some(usize::MAX, &hash_of);
+        }
+    }
+
     /// Takes a node out.
     ///
     /// # Panics
@@ -81,7 +91,11 @@ impl Index {
 
     /// Begins a table twice the size. The old one is empty by now.
     fn grow(&mut self) {
-        let bigger = Table::new(self.table.len() * 2);
+        self.begin(self.table.len() * 2);
+    }
+
+    fn begin(&mut self, places: usize) {
+        let bigger = Table::new(places);
         self.old = std::mem::replace(&mut self.table, bigger);
         self.left = self.old.len();
         // A run must be moved as a whole, so begin between two.
@@ -213,6 +227,21 @@ mod tests {
             check_against_a_set(colliding, 30_000, removals);
             check_against_a_set(spread, 60_000, removals);
         }
+    }
+
+    #[test]
+    fn room_made_at_once_is_enough_and_loses_nothing() {
+        let mut index = Index::new();
+        (0..500).for_each(|node| index.insert(spread(node), node, spread));
+        index.reserve(100_000, spread);
+        let places = index.table.len();
+        (500..100_000).for_each(|node| index.insert(spread(node), node, spread));
+        assert_eq!((index.table.len(), index.left), (places, 0), "it did not grow");
+        for node in 0..100_000 {
+            assert!(index.find(spread(node), |n| n == node).is_some(), "{node}");
+        }
+        index.reserve(10, spread);
+        assert_eq!(index.table.len(), places, "it never shrinks");
     }
 
     /// A run that goes around the end of the table is moved as a whole, too.

@@ -35,6 +35,9 @@ pub enum LoadError {
     },
 }
 
+/// Room is made at once for no more nodes than this, whatever a file promises.
+const RESERVED_MAX: usize = 1 << 26;
+
 /// Takes a snapshot's sections in their order.
 #[derive(Debug)]
 pub struct TreeLoader {
@@ -141,6 +144,13 @@ impl TreeLoader {
         tree.add(tree.share(if id == ROOT { path::ROOT } else { path }, id, data, stat));
         tree.index_kind(id, stat.ephemeral_owner);
         Ok(())
+    }
+
+    /// What has come so far was about this share of all: makes room for the rest. A little less than that, since
+    /// too little room costs a moment and too much costs memory.
+    pub fn reserve(&mut self, share: f64) {
+        let nodes = self.tree.nodes.len() as f64 / share * 0.9;
+        self.tree.nodes.reserve((nodes as usize).min(RESERVED_MAX));
     }
 
     /// The tree, standing at this transaction.

@@ -187,6 +187,12 @@ impl Nodes {
         }
     }
 
+    /// Makes room in the index for so many nodes.
+    pub fn reserve(&mut self, nodes: usize) {
+        let entries = &self.entries;
+        self.index.reserve(nodes, |id| entries.get(id).hash);
+    }
+
     /// Adds a node under `parent`, with the hash of its path; its number comes back. Nothing of the
     /// parent changes but its list of children.
     pub fn insert(&mut self, parent: NodeId, hash: u32, record: &Record<'_>) -> NodeId {

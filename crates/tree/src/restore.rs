@@ -86,6 +86,10 @@ impl SnapshotSink for Restore {
     ) -> Result<(), ReplayFault> {
         Ok(self.loader().node(path, data, acl_id, stat)?)
     }
+
+    fn came_so_far(&mut self, share: f64) {
+        self.loader().reserve(share);
+    }
 }
 
 impl ReplayTarget for Restore {

@@ -17,7 +17,7 @@ use crate::{Builder, Client, Error, State};
 /// use oxikeeper_client::Client;
 /// use oxikeeper_client::recipe::Sessions;
 ///
-/// let sessions = Sessions::start(Client::builder("127.0.0.1:2181"));
+/// let sessions = Sessions::start(Client::builder("127.0.0.1:2181"))?;
 /// let client = sessions.living().await?;
 /// client.exists("/").await?;
 /// # Ok(())

@@ -286,6 +286,30 @@ fn a_silent_server_is_pinged_and_then_given_up() {
 }
 
 #[test]
+fn what_was_heard_proves_nothing_later_than_what_it_answers() {
+    let mut scene = Scene::up();
+    let begun = scene.now;
+    assert_eq!(scene.session.proven(), begun);
+    scene.wait(100);
+    let called = scene.now;
+    scene.call("get", &Request::GetData("/a"));
+    scene.sent();
+    // A process that is stopped now and goes on later reads what came in between.
+    scene.wait(60_000);
+    scene.reply(-1, 4, 0, &event(EventType::NodeDeleted as i32, "/b"));
+    assert_eq!(scene.session.proven(), begun);
+    scene.reply(1, 5, 0, &data());
+    assert_eq!(scene.session.proven(), called);
+    scene.wait(3_000);
+    scene.step();
+    let pinged = scene.now;
+    assert_eq!(scene.sent(), [(-2, OpCode::Ping.to_wire(), Vec::new())]);
+    scene.wait(500);
+    scene.reply(-2, 5, 0, &[]);
+    assert_eq!(scene.session.proven(), pinged);
+}
+
+#[test]
 fn a_clock_that_jumps_costs_the_connection_but_only_a_server_ends_the_session() {
     let mut scene = Scene::up();
     scene.wait(3_600_000);

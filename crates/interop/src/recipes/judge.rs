@@ -147,3 +147,57 @@ impl Heard {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(lines: &[&str], counter: i64) -> Vec<String> {
+        let names = ["a", "b"].map(str::to_owned);
+        let mut heard = Heard::default();
+        lines.iter().for_each(|line| heard.hear(line, &names));
+        heard.judge(counter, 2);
+        heard.violations
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_no_violation() {
+        let lines = [
+            "try count",
+            "did count",
+            "try count",
+            "try put a.1.0",
+            "did put a.1.0",
+            "did take a.1.0",
+            "did take a.1.0",
+            "try send all a a.1.1",
+            "did send all a a.1.1",
+            "did get b a.1.1",
+            "did come 0 10 a",
+            "did come 0 20 b",
+            "did enter 0 21",
+        ];
+        assert_eq!(judged(&lines, 1), Vec::<String>::new());
+        assert_eq!(judged(&lines, 2), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_kind_of_violation_is_found() {
+        let found = |lines: &[&str], counter, text: &str| {
+            let found = judged(lines, counter);
+            assert!(found.len() == 1 && found[0].contains(text), "{found:?}");
+        };
+        found(&["try count", "did count"], 2, "the counter is 2");
+        found(&["try count", "did count"], 0, "the counter is 0");
+        found(&["try put x", "did put x"], 0, "item x is lost");
+        found(&["did take x"], 0, "never put");
+        found(&["try send b a a.1.1", "did send b a a.1.1"], 0, "is lost");
+        found(&["did get b a.1.1"], 0, "never sent");
+        let wrong_order =
+            ["try send b a a.1.1", "try send b a a.1.2", "did get b a.1.2", "did get b a.1.1"];
+        found(&wrong_order, 0, "after a later one");
+        found(&["did come 0 10 a", "did enter 0 11"], 0, "too early");
+        found(&["did come 0 10 a", "did come 0 20 b", "did enter 0 11"], 0, "too early");
+        found(&["violation cache: it went back"], 0, "went back");
+    }
+}

@@ -97,12 +97,7 @@ impl Resource {
                     let capacity = capacity.parse().unwrap_or(1);
                     self.enter(connection, kind, capacity, token, path).await
                 }
-                ["exit", kind] => {
-                    if let Some(kind) = self.seen().kinds.get_mut(kind) {
-                        kind.inside.retain(|inside| inside.connection != connection);
-                    }
-                    "ok"
-                }
+                ["exit", kind] => self.exit(connection, kind).await,
                 ["woken", path, is_valid] => {
                     self.seen().woken += 1;
                     if is_valid == "true" && !self.is_there(path).await {
@@ -146,6 +141,26 @@ impl Resource {
             self.seen().violations.push(text);
         }
         "ok"
+    }
+
+    /// The last thing that a holder does under its token: refused too if somebody else has held since.
+    async fn exit(&self, connection: u64, kind: &str) -> &'static str {
+        let left = {
+            let mut seen = self.seen();
+            let known = seen.kinds.entry(kind.to_owned()).or_default();
+            let largest = known.largest;
+            let at = known.inside.iter().position(|inside| inside.connection == connection);
+            let left = at.map(|at| known.inside.swap_remove(at));
+            let left = left.filter(|left| left.is_alone && left.token < largest);
+            seen.stale += u64::from(left.is_some());
+            left
+        };
+        let Some(left) = left else { return "ok" };
+        if self.is_there(&left.path).await {
+            let text = format!("{kind}: {} holds beside a later one", left.path);
+            self.seen().violations.push(text);
+        }
+        "stale"
     }
 
     /// Lets somebody in, and says who is inside that should not be. `None`: the token is an old one.

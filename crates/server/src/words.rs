@@ -42,7 +42,7 @@ const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requ
 
 /// The answer to a word.
 pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Shared) -> String {
-    let serves = shared.mode() != Mode::Looking;
+    let serves = serves_clients(shared);
     match word {
         "ruok" => "imok".to_owned(),
         "isro" if shared.mode() == Mode::ReadOnly => "ro".to_owned(),
@@ -81,6 +81,15 @@ pub fn answer(word: &str, report: &FrontReport, commands: &Commands, shared: &Sh
             digests.into_iter().map(line).collect()
         }
         other => format!("{other} is not available in this version.\n"),
+    }
+}
+
+/// A leader with `leaderServes=no` says on its client port what one without a leader says.
+fn serves_clients(shared: &Shared) -> bool {
+    match shared.mode() {
+        Mode::Looking => false,
+        Mode::Leader => shared.ensemble.as_ref().is_none_or(|ensemble| ensemble.leader_serves),
+        _ => true,
     }
 }
 

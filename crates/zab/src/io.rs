@@ -152,7 +152,8 @@ pub enum Input {
     EpochIsFull,
     /// Learner: say this to the leader. [`FromLearner::Touches`] answers [`Output::WantTouches`].
     ToLeader(FromLearner),
-    /// The process is about to end: a leader lets go in order.
+    /// The process is about to end: whoever waits for this server is let go. It takes part in nothing any
+    /// more.
     StepDown,
 }
 
@@ -293,6 +294,8 @@ pub enum Output {
     ToLearner(ToLearner),
     /// Learner: a ping asks for the sessions heard from; answered by [`Input::ToLeader`].
     WantTouches,
+    /// No port is listened on any more, for the process is about to end.
+    Retire,
     /// The process has to end: the reason is for the operator.
     Halt(String),
 }

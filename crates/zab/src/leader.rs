@@ -124,7 +124,6 @@ impl Leader {
             Input::SnapshotSent { link, zxid } => self.snapshot_sent(now, link, zxid, cx),
             Input::Propose(proposal) => self.propose(now, proposal, cx),
             Input::EpochIsFull => self.fail("the counter of the epoch is full", cx),
-            Input::StepDown => self.fail("told to step down", cx),
             Input::ToLearner(link, ToLearner::Synced) => self.sync_placed(link, cx),
             Input::ToLearner(link, ToLearner::Revalidated { session, valid }) => {
                 if let Some(handler) = self.learners.get_mut(&link) {

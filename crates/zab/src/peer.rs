@@ -15,7 +15,7 @@ use oxikeeper_proto::quorum::{Notification, ServerState};
 use oxikeeper_proto::time::Now;
 use tracing::{info, warn};
 
-use crate::arbiter::{Arbiter, ElectionInput, Heard};
+use crate::arbiter::{Arbiter, ElectionInput, ElectionOutput, Heard};
 use crate::config::PeerConfig;
 use crate::context::{Context, Epochs, Event};
 use crate::election::{Election, ElectionResult};
@@ -54,6 +54,8 @@ pub struct Peer {
     events: Vec<Event>,
     /// Who leads next, if a reconfiguration has said so.
     designated: Option<ServerId>,
+    /// The process is about to end.
+    is_retired: bool,
 }
 
 impl Peer {
@@ -76,6 +78,7 @@ impl Peer {
             random: config.seed,
             events: Vec::new(),
             designated: None,
+            is_retired: false,
             config,
             quorums,
             history,
@@ -86,6 +89,8 @@ impl Peer {
     /// Takes one input; adds what is to be done.
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
+            Input::StepDown => self.retire(now, out),
+            Input::Election(input) if self.is_retired => turn_away(&input, out),
             Input::Election(input) => self.on_election_port(now, input, out),
             Input::LogDurable(zxid) => {
                 self.history.set_durable(zxid);
@@ -106,7 +111,7 @@ impl Peer {
     /// When a [`Input::Tick`] is due at the latest.
     pub fn next_deadline(&mut self) -> Option<Now> {
         let of_half = match &self.half {
-            Half::Settling(at) => Some(*at),
+            Half::Settling(at) => Some(*at).filter(|_| !self.is_retired),
             Half::Looking => self.election.next_deadline(),
             _ => self.with_half(&mut Vec::new(), |half, cx| half.next_deadline(cx)),
         };
@@ -165,6 +170,23 @@ impl Peer {
         }
     }
 
+    /// The process is about to end. Were it to look for a leader once more, the others could elect it, and
+    /// would find out that it is gone only then. So it lets go of everybody, and nobody reaches it any more.
+    fn retire(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.is_retired = true;
+        // First: whoever finds out that he is let go and still comes in would wait for an answer.
+        out.push(Output::Retire);
+        self.with_half(out, |half, cx| match half {
+            Half::Leading(leader) => leader.close(cx),
+            Half::Learning(learner) => learner.close(cx),
+            Half::Settling(_) | Half::Looking => *half = Half::Settling(now),
+        });
+        self.on_events(now, out);
+        let mut actions = Vec::new();
+        self.arbiter.close_all(&mut actions);
+        out.extend(actions.into_iter().map(Output::Election));
+    }
+
     /// Lets the half in charge take an input.
     fn drive(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         self.with_half(out, |half, cx| half.step(now, input, cx));
@@ -213,7 +235,10 @@ impl Peer {
     /// The next election begins when the log is on disk: only what is there is voted with.
     fn settle(&mut self, now: Now, out: &mut Vec<Output>) {
         let Half::Settling(not_before) = self.half else { return };
-        if now < not_before || self.history.durable() < self.history.last_logged() {
+        if self.is_retired
+            || now < not_before
+            || self.history.durable() < self.history.last_logged()
+        {
             return;
         }
         self.half = Half::Looking;
@@ -355,6 +380,13 @@ impl Peer {
         let result = self.with_context(out, |cx| work(&mut half, cx));
         self.half = half;
         result
+    }
+}
+
+/// Who connects for elections, or has been connected to, to a server that is about to end.
+fn turn_away(input: &ElectionInput, out: &mut Vec<Output>) {
+    if let ElectionInput::Accepted(conn) | ElectionInput::Opened { conn, .. } = input {
+        out.push(Output::Election(ElectionOutput::Close(*conn)));
     }
 }
 

@@ -2,61 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::client::Client;
-use super::support::process::{Home, Server, word};
-use super::support::{wait_for, wait_until};
-
-/// Quorum and election port of each server.
-type Ports = [[u16; 2]; 3];
-
-fn ports() -> Ports {
-    // All are held until all are known, so that no two are the same.
-    let held: Vec<TcpListener> =
-        (0..6).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-    let port = |at: usize| held[at].local_addr().expect("it is bound").port();
-    [0, 1, 2].map(|server| [port(2 * server), port(2 * server + 1)])
-}
-
-fn home(id: usize, ports: &Ports, settings: &str) -> Home {
-    let mut text = format!("initLimit=25\nsyncLimit=15\n{settings}");
-    for (server, [quorum, election]) in (1..).zip(ports) {
-        text += &format!("\nserver.{server}=127.0.0.1:{quorum}:{election}");
-    }
-    let home = Home::new(&text);
-    fs::create_dir_all(home.data_dir()).expect("a new directory");
-    fs::write(home.data_dir().join("myid"), format!("{id}\n")).expect("a new file");
-    home
-}
-
-fn start_all(homes: Vec<Home>) -> Vec<Server> {
-    thread::scope(|scope| {
-        let starting: Vec<_> =
-            homes.into_iter().map(|home| scope.spawn(move || home.start())).collect();
-        starting.into_iter().map(|thread| thread.join().expect("it starts")).collect()
-    })
-}
-
-fn trio(ports: &Ports) -> Vec<Server> {
-    start_all((1..=3).map(|id| home(id, ports, "")).collect())
-}
-
-/// A session, as soon as the server grants one: it may have come in step this very moment.
-fn session(server: &Server) -> Client {
-    wait_for("a session", || {
-        let mut client = Client::open(server.address()).ok()?;
-        client.handshake(10_000).ok().map(|()| client)
-    })
-}
-
-fn mode(server: &Server) -> String {
-    let text = word(server.address(), "srvr").unwrap_or_default();
-    let mode = text.lines().find_map(|line| line.strip_prefix("Mode: "));
-    mode.unwrap_or_default().to_owned()
-}
+use super::support::process::{Home, Server};
+use super::support::trio::{home, mode, ports, session, start_all, trio};
+use super::support::wait_until;
 
 fn epoch(server: &Server) -> String {
     let file = server.home.data_dir().join("version-2/currentEpoch");
@@ -116,7 +68,7 @@ fn a_second_server_with_one_id_costs_nothing() {
     let mut servers = trio(&ports);
     let mut client = session(&servers[0]);
     client.create("/a", b"before", 0).expect("a node");
-    let mut others = self::ports();
+    let mut others = super::support::trio::ports();
     (others[0], others[1]) = (ports[0], ports[1]);
     let impostor = home(3, &others, "").start_looking();
     let until = Instant::now() + Duration::from_secs(5);

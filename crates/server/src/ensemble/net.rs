@@ -312,6 +312,11 @@ impl Net {
             }
             Output::Listen(true) => self.open_quorum_port(),
             Output::Listen(false) => self.quorum_listeners.clear(),
+            Output::Retire => {
+                self.election_listeners.clear();
+                self.quorum_listeners.clear();
+                self.listen_again_at = None;
+            }
             Output::CloseLink(link) => self.close(link.0),
             Output::SendSnapshot { link, at_least } => self.lend(link, at_least),
             Output::ReceiveSnapshot { link, zxid } => {

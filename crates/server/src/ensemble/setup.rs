@@ -132,7 +132,7 @@ impl Ensemble {
             keep_alive: ensemble.keep_alive,
             field_bytes_max: config.recover.payload_bytes_max,
             election_timeout: ensemble.election_connect_timeout,
-            learn_timeout: settings.sync_time(),
+            learn_timeout: settings.connect_time(),
             listens_on_all_addresses: ensemble.listens_on_all_addresses,
         };
         // Whether there will be a quorum port to open is known before anybody is led.

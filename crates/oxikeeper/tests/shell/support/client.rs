@@ -17,6 +17,7 @@ pub mod op {
     pub const EXISTS: i32 = 3;
     pub const GET_DATA: i32 = 4;
     pub const SET_DATA: i32 = 5;
+    pub const SYNC: i32 = 9;
     pub const PING: i32 = 11;
     pub const CLOSE: i32 = -11;
 }
@@ -220,6 +221,18 @@ impl Client {
     /// Sets a node's data.
     pub fn set(&mut self, path: &str, data: &[u8]) -> Result<(), i32> {
         self.answered(op::SET_DATA, &set_body(path, data)).map(drop)
+    }
+
+    /// Sets a node's data; whether that was acknowledged.
+    pub fn try_set(&mut self, path: &str, data: &[u8]) -> bool {
+        self.call(op::SET_DATA, &set_body(path, data)).is_ok_and(|reply| reply.err == 0)
+    }
+
+    /// Has the server come as far as its leader is now.
+    pub fn sync(&mut self, path: &str) {
+        let mut body = Vec::new();
+        put_bytes(&mut body, path.as_bytes());
+        self.answered(op::SYNC, &body).expect("a sync");
     }
 
     /// Whether there is a node; a watch is left where asked for.

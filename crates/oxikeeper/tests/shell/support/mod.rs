@@ -4,6 +4,7 @@ pub mod client;
 pub mod disks;
 pub mod namespace;
 pub mod process;
+pub mod trio;
 pub mod witness;
 
 use std::thread;

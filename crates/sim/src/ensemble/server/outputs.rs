@@ -30,6 +30,7 @@ impl Server {
             Output::Election(output) => self.carry_out_election(output, around),
             Output::Connect(to) => self.dial(Port::Quorum, to, around),
             Output::Listen(listens) => process.listens = listens,
+            Output::Retire => unreachable!("simulated servers crash; nobody tells them to end"),
             Output::Send(link, packet) => self.send(link, &packet, around)?,
             Output::SendSnapshot { link, at_least } => {
                 process.owed.push((link, at_least));

@@ -17,6 +17,7 @@ use oxikeeper_tree::{ChangeList, Restore, Tree, TreeOptions};
 use oxikeeper_zab::history::Proposal;
 use tracing::{error, warn};
 
+use crate::bursts::Bursts;
 use crate::clock::Clock;
 
 /// The files, and how they are read.
@@ -149,7 +150,11 @@ impl<D: Disk> Files<D> {
         let snapshot = match recovered.snapshot {
             Some(snapshot) if dead == 0 => Some(snapshot),
             None if recovered.fresh && !may_begin => None,
-            _ => Some(self.write_snapshot(&mut tree, |writer, digest| writer.finish(digest))?.path),
+            // Nobody is served yet.
+            _ => Some(
+                self.write_snapshot(&mut tree, |_| (), |writer, digest| writer.finish(digest))?
+                    .path,
+            ),
         };
         Ok(Restored {
             tree,
@@ -220,8 +225,12 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// What the disk says: the process has to stop.
     pub fn install(&self, tree: &mut Tree) -> Result<SnapshotFile, StorageError> {
-        let file =
-            self.write_snapshot(tree, |writer, digest| writer.install(digest, &self.recover))?;
+        let mut bursts = Bursts::to_disk();
+        let file = self.write_snapshot(
+            tree,
+            |bytes| bursts.wrote(bytes),
+            |writer, digest| writer.install(digest, &self.recover),
+        )?;
         is_whole_again(&*self.disk, &self.dirs)?;
         Ok(file)
     }
@@ -229,6 +238,7 @@ impl<D: Disk> Files<D> {
     fn write_snapshot(
         &self,
         tree: &mut Tree,
+        mut wrote: impl FnMut(usize),
         finish: impl FnOnce(SnapshotWriter<'_, D>, Option<u64>) -> Result<SnapshotFile, StorageError>,
     ) -> Result<SnapshotFile, StorageError> {
         let mut walk = tree.begin_snapshot();
@@ -237,6 +247,7 @@ impl<D: Disk> Files<D> {
         let mut bytes = Vec::new();
         while !tree.walk_snapshot(&mut walk, &mut bytes, 4096) {
             writer.write(&bytes)?;
+            wrote(bytes.len());
             bytes.clear();
         }
         writer.write(&bytes)?;

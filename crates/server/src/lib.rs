@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod admin;
+mod bursts;
 pub mod check;
 mod clock;
 mod commands;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use oxikeeper_node::core::Input;
@@ -13,16 +12,13 @@ use oxikeeper_storage::{
 use oxikeeper_tree::SnapshotWalk;
 use tracing::{info, warn};
 
+use crate::bursts::Bursts;
 use crate::clock::{self, Clock};
 use crate::engine::Runner;
 use crate::shared::{LastSnapshot, Shared};
 
 /// Nodes written in one hold of the tree's lock.
 const NODES_PER_HOLD: usize = 1024;
-/// Bytes written between two rests.
-const BYTES_PER_BURST: usize = 4 << 20;
-/// The rest after a burst: it keeps the disk free for the log.
-const REST: Duration = Duration::from_millis(4);
 
 /// When to purge, and how much to keep: `autopurge.*`.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +106,7 @@ impl<D: Disk> Snapshotter<D> {
         let disk = &*self.disk;
         let mut writer = SnapshotWriter::begin(disk, &self.dirs, walk.zxid(), self.compression)?;
         let mut bytes = Vec::new();
-        let mut since_rest = 0;
+        let mut bursts = Bursts::to_disk();
         loop {
             bytes.clear();
             let tree = self.shared.tree.read();
@@ -124,14 +120,10 @@ impl<D: Disk> Snapshotter<D> {
                 writer.abandon();
                 return Err(error);
             }
-            since_rest += bytes.len();
             if done {
                 return writer.finish(self.digest_enabled.then_some(walk.digest())).map(Some);
             }
-            if since_rest >= BYTES_PER_BURST {
-                since_rest = 0;
-                thread::sleep(REST);
-            }
+            bursts.wrote(bytes.len());
         }
     }
 

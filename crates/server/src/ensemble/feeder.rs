@@ -1,5 +1,6 @@
 //! The thread that reads for learners: parts of the log, and snapshots of the tree, which it writes to
-//! their connections itself, a piece at a time, as fast as each learner takes them. No ping waits for it.
+//! their connections itself, a piece at a time, with rests, and no faster than each learner takes them.
+//! No ping waits for it.
 
 use std::io::{self, Write};
 use std::net::TcpStream as StdStream;
@@ -19,6 +20,7 @@ use oxikeeper_zab::io::{Input, LinkId, Ticket};
 use tracing::{info, warn};
 
 use super::outlet::Outlet;
+use crate::bursts::Bursts;
 use crate::clock::Clock;
 use crate::engine::{Runner, Work};
 use crate::files::Files;
@@ -142,6 +144,7 @@ impl<D: Disk> Feeder<D> {
             writer.as_mut().map_err(|error| io::Error::from(error.kind())).and_then(|writer| {
                 let mut bytes = before;
                 let mut sender = SnapshotSender::begin(zxid, &mut bytes);
+                let mut bursts = Bursts::to_network();
                 writer.write_all(&bytes)?;
                 loop {
                     bytes.clear();
@@ -155,6 +158,7 @@ impl<D: Disk> Feeder<D> {
                     if is_done {
                         break;
                     }
+                    bursts.wrote(bytes.len());
                 }
                 bytes.clear();
                 sender.end(&mut bytes);

@@ -1,11 +1,12 @@
 //! An ensemble of ours as real processes, on machines of their own as far as one kernel goes, under
 //! everything that goes wrong, judged by the simulator's checker.
 //!
-//! One round is one ensemble from nothing: clients of the simulator work on it while faults happen; then
-//! all is put right, every client gets its answers, the servers end, and what they have on disk is the
-//! committed history against which every reply and every event is held. An observer that nothing happens to
-//! has all of it: what a server gets as a snapshot replaces its log.
+//! One round is one ensemble from nothing: clients of the simulator, and kazoo's, work on it while faults
+//! happen; then all is put right, every client gets its answers, the servers end, and what they have on disk
+//! is the committed history against which every reply and every event is held. An observer that nothing
+//! happens to has all of it: what a server gets as a snapshot replaces its log.
 
+pub mod foreign;
 pub mod machines;
 pub mod people;
 
@@ -24,6 +25,7 @@ use oxikeeper_sim::world::restart::same_state;
 use oxikeeper_storage::{Dirs, RealDisk, RecoverOptions, recent_transactions, recover};
 use oxikeeper_tree::{Restore, Tree, TreeOptions};
 
+use self::foreign::Foreign;
 use self::machines::{Machines, OUTSIDE};
 use self::people::People;
 use crate::client::RawClient;
@@ -97,6 +99,8 @@ pub struct Outcome {
     pub compared: u64,
     /// Epochs begun.
     pub epochs: u64,
+    /// Writes that clients of kazoo's were acknowledged, and sessions of theirs that were lost.
+    pub foreign: (usize, usize),
     /// Faults by class.
     pub faults: BTreeMap<Fault, u32>,
     /// What must not be.
@@ -116,6 +120,7 @@ enum Repair {
 struct Round<'o> {
     machines: Machines,
     people: People,
+    foreign: Foreign,
     rng: Rng,
     repairs: Vec<(Instant, Repair)>,
     outcome: &'o mut Outcome,
@@ -133,20 +138,21 @@ pub fn round(
     outcome: &mut Outcome,
 ) -> Result<(), String> {
     let mut rng = Rng::new(seed);
-    let machines = Machines::new(dir, servers, SETTINGS)?;
+    let mut machines = Machines::new(dir, servers, SETTINGS)?;
     let people = People::new(8, Rng::new(rng.draw()));
-    let mut round = Round { machines, people, rng, repairs: Vec::new(), outcome };
-    for index in 0..round.machines.len() {
-        round.machines.start(index)?;
+    for index in 0..machines.len() {
+        machines.start(index)?;
     }
     // The observer has to be there before the first transaction.
     let deadline = Instant::now() + SETTLE;
-    while !round.machines.is_whole() {
+    while !machines.is_whole() {
         if Instant::now() > deadline {
-            return Err(format!("the ensemble does not come up: {}", round.machines.log(0)));
+            return Err(format!("the ensemble does not come up: {}", machines.log(0)));
         }
         thread::sleep(Duration::from_millis(20));
     }
+    let foreign = Foreign::start(&addresses(&machines), dir)?;
+    let mut round = Round { machines, people, foreign, rng, repairs: Vec::new(), outcome };
     round.live(busy)?;
     let verdict = round.settle().and_then(|()| round.leave()).and_then(|()| round.judge());
     if let Err(text) = verdict {
@@ -164,13 +170,9 @@ pub fn round(
 }
 
 impl Round<'_> {
-    fn addresses(&self) -> Vec<SocketAddr> {
-        (0..self.machines.len()).map(|index| self.machines.address(index)).collect()
-    }
-
     /// Clients work and faults happen.
     fn live(&mut self, busy: Duration) -> Result<(), String> {
-        let addresses = self.addresses();
+        let addresses = addresses(&self.machines);
         let end = Instant::now() + busy;
         let mut next_fault = Instant::now() + Duration::from_secs(3);
         while Instant::now() < end {
@@ -190,9 +192,10 @@ impl Round<'_> {
     fn settle(&mut self) -> Result<(), String> {
         let far = Instant::now() + Duration::from_secs(3600);
         self.repair(far)?;
-        let addresses = self.addresses();
+        let addresses = addresses(&self.machines);
         let deadline = Instant::now() + SETTLE;
-        while !self.people.are_settled() || !self.machines.is_whole() {
+        self.foreign.settle();
+        while !self.people.are_settled() || !self.machines.is_whole() || self.foreign.runs() {
             // A server may have ended itself, as it must when its disk fails it.
             for index in 0..self.machines.len() {
                 if !self.machines.runs(index) {
@@ -216,7 +219,7 @@ impl Round<'_> {
     /// All clients leave, and every session has to end: also those of which a client was told that they
     /// are gone by a leader that could not make it true any more.
     fn leave(&mut self) -> Result<(), String> {
-        let addresses = self.addresses();
+        let addresses = addresses(&self.machines);
         self.people.act(Phase::Gone, &addresses);
         let deadline = Instant::now() + SETTLE;
         while (0..addresses.len()).any(|index| !self.machines.is_deserted(index)) {
@@ -348,8 +351,11 @@ impl Round<'_> {
         let handshakes = BTreeMap::new();
         let mut checker = Checker::new(history, &handshakes, true);
         checker.set_surroundings(OUTSIDE, config.clone());
+        let foreign = self.foreign.report()?;
+        checker.set_foreign(foreign.sessions.keys().copied().collect());
         let (mut violations, model, seen) = checker.judge(&log);
         violations.splice(0..0, history.violations.iter().cloned());
+        violations.extend(foreign.judge(&log));
         for (index, tree) in (0..count).rev().zip(&mut trees) {
             // Every server writes it by itself when it starts.
             tree.set_config(&config, Zxid::ZERO);
@@ -362,10 +368,16 @@ impl Round<'_> {
         outcome.replies += history.replies;
         outcome.committed += log.len();
         outcome.compared += seen.compared;
+        outcome.foreign.0 += foreign.writes.len();
+        outcome.foreign.1 += foreign.lost.len();
         outcome.epochs += log.last().map_or(0, |(zxid, _)| u64::from(zxid.epoch()));
         violations.truncate(5);
         if violations.is_empty() { Ok(()) } else { Err(violations.join("\n  ")) }
     }
+}
+
+fn addresses(machines: &Machines) -> Vec<SocketAddr> {
+    (0..machines.len()).map(|index| machines.address(index)).collect()
 }
 
 /// The data of `/zookeeper/config`, which every server writes by itself.

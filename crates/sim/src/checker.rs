@@ -7,7 +7,7 @@
 
 mod watches;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oxikeeper_proto::multi::MultiRequest;
 use oxikeeper_proto::reply::PathReply;
@@ -59,6 +59,9 @@ pub struct Checker<'h> {
     seen: Seen,
     /// Where the clients are, as servers see it.
     remote: String,
+    /// Sessions of clients that are not in the history. What they do is carried out like anything else;
+    /// whether it is what they asked for somebody else judges.
+    foreign: BTreeSet<SessionId>,
 }
 
 /// What a judge has had to do.
@@ -96,7 +99,13 @@ impl<'h> Checker<'h> {
             violations: Vec::new(),
             seen: Seen::default(),
             remote: "127.0.0.1".to_owned(),
+            foreign: BTreeSet::new(),
         }
+    }
+
+    /// For real servers: sessions of clients that the history knows nothing of.
+    pub fn set_foreign(&mut self, sessions: BTreeSet<SessionId>) {
+        self.foreign = sessions;
     }
 
     /// For real servers: where clients come from, and what stands in `/zookeeper/config`.
@@ -159,6 +168,9 @@ impl<'h> Checker<'h> {
             if let Err(text) = self.check_internal(header, txn) {
                 self.wrong(format!("at {zxid}: {text}"));
             }
+            return None;
+        }
+        if self.foreign.contains(&header.session) {
             return None;
         }
         let Some(&(stream, place)) = self.history.by_xid.get(&header.cxid) else {

@@ -41,13 +41,16 @@ fn main() -> ExitCode {
     let _ = std::fs::remove_dir_all(&dir);
     println!(
         "{} rounds with {servers} servers: {} requests, {} replies, {} transactions in {} epochs, \
-         {} replies and events compared, faults {:?}, {} violations",
+         {} replies and events compared, {} writes of kazoo's and {} sessions that it lost, faults {:?}, \
+         {} violations",
         outcome.rounds,
         outcome.requests,
         outcome.replies,
         outcome.committed,
         outcome.epochs,
         outcome.compared,
+        outcome.foreign.0,
+        outcome.foreign.1,
         outcome.faults,
         outcome.violations.len()
     );

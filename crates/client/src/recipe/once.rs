@@ -5,9 +5,9 @@
 //! everything that this session sent before, or never will. Only when the session itself is lost does the
 //! question stay open.
 
-use super::patience::{join, make_containers, recovered, repeat};
+use super::patience::{join, make_containers, recovered, remove, repeat};
 use super::place::guid;
-use crate::{Client, CreateOptions, Error, ExpectedVersion, TransactionBuilder};
+use crate::{Client, CreateOptions, Error, TransactionBuilder};
 
 /// Carries out what `fill` puts into a transaction, once. `dir` is where the witness stands meanwhile.
 ///
@@ -54,7 +54,7 @@ async fn happened(client: &Client, dir: &str, witness: &str) -> Result<bool, Err
     Ok(repeat(client, || client.exists(witness)).await?.is_some())
 }
 
-/// Removes the witness when it has been heard, or will not be.
+/// Removes the witness for certain, in the background, when it has been heard or nobody will hear it.
 struct Witness {
     client: Client,
     /// Empty: there is none.
@@ -63,9 +63,13 @@ struct Witness {
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        if !self.path.is_empty() {
-            // It takes its place behind everything that was asked for; if it is lost, the session's end does it.
-            drop(self.client.delete(&self.path, ExpectedVersion::Any));
+        if self.path.is_empty() {
+            return;
+        }
+        // Without a runtime nobody is left to do it: the node ends with its session.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (client, path) = (self.client.clone(), std::mem::take(&mut self.path));
+            runtime.spawn(async move { remove(&client, &path).await });
         }
     }
 }

@@ -8,7 +8,8 @@
 //! **Order.** Items are handed out in order of their names: by priority, the lowest number first, then in the order of their
 //! commits. With several consumers, or after a death, an earlier item may be *finished* after a later one.
 //!
-//! **Limits.** Every take reads the list of all items: thousands are fine, a million is not what znodes are for. 2^31 items per directory.
+//! **Limits.** Every take reads the list of all items: hundreds that wait are fine, with thousands it becomes slow, a million is not
+//! what znodes are for. 2^31 items per directory.
 //!
 //! **Layout.** As Curator's `DistributedQueue` and `DistributedPriorityQueue` with a `lockPath`: `PATH/queue-[PRIORITY]0000000000`, persistent
 //! sequential, the data in the frame of its `ItemSerializer`; while a consumer has it, `LOCKS/<name of the item>`, ephemeral. `LOCKS` is

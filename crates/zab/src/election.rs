@@ -54,9 +54,18 @@ struct Looking {
     unreachable: BTreeSet<ServerId>,
     /// Between two repetitions of the vote.
     wait: Duration,
+    /// Not put off by messages, as Apache does it: those of a server without a vote, which come again and
+    /// again, would keep the others from ever telling one another theirs.
     repeat_at: Now,
     /// A quorum votes as we do: the end, if nothing better comes until then.
     final_at: Option<Now>,
+}
+
+impl Looking {
+    /// This server has lost what it had: it has no vote, and cannot lead.
+    fn is_void(&self) -> bool {
+        is_void(&self.initial)
+    }
 }
 
 /// The election of one server, and its answers when it is over.
@@ -257,6 +266,8 @@ impl Election {
             return;
         }
         let is_late = message.state == ServerState::Looking && message.election_epoch < self.round;
+        // Who has no vote corrects nobody: voters answer every word of it, and so it would go on for ever.
+        let has_vote = quorums.is_voter(self.my_id);
         match &mut self.looking {
             None => {
                 if message.state == ServerState::Looking {
@@ -266,7 +277,7 @@ impl Election {
             Some(looking) => {
                 looking.unreachable.remove(&from);
                 let proposal = looking.proposal;
-                if is_late {
+                if is_late && has_vote {
                     result.send.push((from, self.message(proposal, quorums)));
                 }
                 self.consider(now, from, message, quorums, result);
@@ -288,9 +299,6 @@ impl Election {
         if is_for_nobody {
             return;
         }
-        if let Some(looking) = &mut self.looking {
-            looking.repeat_at = now.after(looking.wait);
-        }
         match message.state {
             ServerState::Looking => self.consider_looking(now, from, ballot, quorums, result),
             ServerState::Following | ServerState::Leading => {
@@ -311,9 +319,7 @@ impl Election {
         let just_broken = self.just_broken(now);
         let Some(looking) = &mut self.looking else { return };
         let vote = ballot.vote;
-        // -1 says that a data directory was found empty that should not be (ZOOKEEPER-2325).
-        let is_void = |zxid: i64| zxid == -1 && !mutated(Mutation::EmptyDiskVotes);
-        if is_void(looking.initial.zxid) || is_void(vote.zxid) {
+        if looking.is_void() || is_void(&vote) {
             return;
         }
         if vote.round < self.round {
@@ -339,7 +345,7 @@ impl Election {
         if is_changed {
             debug!(vote = ?self.looking_vote(), "votes otherwise now");
             self.tell_voters(quorums, result);
-        } else if proposal.beats(&vote, &quorums.current) {
+        } else if quorums.is_voter(self.my_id) && proposal.beats(&vote, &quorums.current) {
             // It may not have heard ours: who begins later than others had no ear for their votes yet, and
             // would wait until they are repeated.
             result.send.push((from, self.message(proposal, quorums)));
@@ -357,6 +363,10 @@ impl Election {
         let (my_id, round) = (self.my_id, self.round);
         let Some(looking) = &mut self.looking else { return };
         let vote = ballot.vote;
+        if vote.leader == my_id && looking.is_void() {
+            // They voted for what this server was before it lost what it had: that one is gone.
+            return;
+        }
         if vote.round == round {
             // Kept without a version, as Apache does: compared with modern ones by leader alone.
             looking.received.insert(from, Ballot { version: 0, ..ballot });
@@ -381,8 +391,7 @@ impl Election {
         let (my_id, round) = (self.my_id, self.round);
         let Some(looking) = &mut self.looking else { return };
         let own = Ballot::looking(looking.proposal);
-        let is_void = looking.initial.zxid == -1 && !mutated(Mutation::EmptyDiskVotes);
-        if quorums.is_voter(my_id) && !is_void {
+        if quorums.is_voter(my_id) && !looking.is_void() {
             looking.received.insert(my_id, own);
         }
         if looking.proposal.leader.0 == i64::MIN || !own.has_quorum_in(&looking.received, quorums) {
@@ -434,6 +443,11 @@ impl Election {
             config: Some(quorums.current.text().clone()),
         }
     }
+}
+
+/// -1 says that a data directory was found empty that should not be (ZOOKEEPER-2325), or a log damaged.
+fn is_void(vote: &Vote) -> bool {
+    vote.zxid == -1 && !mutated(Mutation::EmptyDiskVotes)
 }
 
 /// Whether the leader that is spoken of says so itself: followers' words alone may be of a leader

@@ -1,6 +1,7 @@
 //! Elections of two survivors, with nobody's clock moving: what they know has to be enough.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
@@ -122,4 +123,71 @@ fn what_breaks_before_the_round_or_in_it_is_not_waited_for() {
         }
         assert_eq!(servers.elected.len(), 2);
     }
+}
+
+#[test]
+fn who_has_lost_its_data_does_not_lead_by_votes_for_what_it_was() {
+    let mut servers = Servers::new();
+    for id in [1, 2, 3].map(ServerId) {
+        servers.start(id);
+    }
+    servers.deliver();
+    assert_eq!(servers.elected.len(), 3, "all for 3, which has just gone");
+    servers.elected.clear();
+    let id = ServerId(3);
+    servers.all.insert(id, Election::new(&PeerConfig::new(id), LAST, 1));
+    let nothing = Zxid::new(u64::MAX);
+    // Twice, for the round in which the others still follow it.
+    for _ in 0..2 {
+        servers.with(id, |election, quorums, result| {
+            election.start(NOW, nothing, 1, quorums, result);
+        });
+        servers.deliver();
+    }
+    assert!(servers.elected.is_empty(), "{:?}", servers.elected);
+}
+
+#[test]
+fn votes_are_repeated_though_one_without_a_vote_keeps_talking() {
+    let mut servers = Servers::new();
+    let (one, three) = (ServerId(1), ServerId(3));
+    servers.start(one);
+    servers.mail.clear();
+    let mut lost = ElectionResult::default();
+    let mut empty = Election::new(&PeerConfig::new(three), LAST, 1);
+    empty.start(NOW, Zxid::new(u64::MAX), 1, &servers.quorums, &mut lost);
+    let (_, word) = lost.send.pop().expect("it tells the voters");
+    let mut repeated = 0;
+    for step in 1..=100 {
+        let now = NOW.after(Duration::from_millis(50 * step));
+        servers.with(one, |election, quorums, result| {
+            election.received(now, three, &word, quorums, result);
+        });
+        servers.mail.clear();
+        servers.with(one, |election, quorums, result| election.tick(now, quorums, result));
+        repeated += servers.mail.drain(..).filter(|(_, to, _)| *to == ServerId(2)).count();
+    }
+    assert!(repeated >= 3, "{repeated} in five seconds");
+}
+
+#[test]
+fn an_observer_and_a_voter_do_not_answer_each_other_for_ever() {
+    let verifier = Verifier::majority([1, 2].map(ServerId), [ServerId(9)]).unwrap();
+    let quorums = Quorums::new(Arc::new(verifier));
+    let mut voter = Election::new(&PeerConfig::new(ServerId(1)), LAST, 1);
+    let mut observer = Election::new(&PeerConfig::new(ServerId(9)), LAST, 1);
+    let mut out = ElectionResult::default();
+    voter.start(NOW, LAST, 1, &quorums, &mut out);
+    // The observer has looked more often.
+    observer.start(NOW, LAST, 1, &quorums, &mut ElectionResult::default());
+    observer.start(NOW, LAST, 1, &quorums, &mut ElectionResult::default());
+    let (_, mut word) = out.send.pop().expect("it tells the voters");
+    for _ in 0..10 {
+        let mut answers = ElectionResult::default();
+        observer.received(NOW, ServerId(1), &word, &quorums, &mut answers);
+        let Some((_, answer)) = answers.send.pop() else { return };
+        voter.received(NOW, ServerId(9), &answer, &quorums, &mut answers);
+        word = answers.send.pop().expect("voters answer observers").1;
+    }
+    panic!("they still talk");
 }

@@ -35,6 +35,8 @@ const ENSEMBLES: &[(u64, &str)] = &[
 const WHOLE: &[(u64, &str)] = &[
     (498, "a transaction made by the tick that ended the lead was in the log only"),
     (524, "a client that waited for its closeSession survived the loss of the leader"),
+    (9_163, "who came back without its data led, by votes for what it was"),
+    (47_154, "votes were not repeated while one without a vote kept talking"),
 ];
 
 #[test]

@@ -118,11 +118,14 @@ impl History {
 
     /// Notes a request; returns its place in the stream.
     pub fn send(&mut self, stream: usize, xid: i32, op: i32, body: Vec<u8>, authed: bool) -> usize {
-        let floor = self.max_replied;
+        // Sent again on another connection, it may have been carried out since it was sent first.
+        let first =
+            self.by_xid.get(&xid).map(|&(stream, place)| self.streams[stream].sent[place].floor);
+        let floor = first.unwrap_or(self.max_replied);
         let client = self.streams[stream].client;
         let floor_seen = match &self.seen_by {
             Some(seen) => seen.get(&client).copied().unwrap_or(0),
-            None => floor,
+            None => self.max_replied,
         };
         let sent = &mut self.streams[stream].sent;
         sent.push(Sent { xid, op, body, authed, floor, floor_seen });

@@ -37,6 +37,7 @@ const WHOLE: &[(u64, &str)] = &[
     (524, "a client that waited for its closeSession survived the loss of the leader"),
     (9_163, "who came back without its data led, by votes for what it was"),
     (47_154, "votes were not repeated while one without a vote kept talking"),
+    (18_740, "who could not be cut back had no vote until it had a snapshot"),
 ];
 
 #[test]

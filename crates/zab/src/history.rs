@@ -61,8 +61,8 @@ impl History {
         History { is_void: true, ..History::new(limit, Zxid::ZERO, Vec::new()) }
     }
 
-    /// The history on disk is not a prefix of the leader's and cannot be made one: from now on this server
-    /// counts as one whose data are gone, until a leader has given it a history.
+    /// The history on disk may lack what was acknowledged: from now on this server counts as one whose data
+    /// are gone, until a leader has given it a history.
     pub fn give_up(&mut self) {
         self.is_void = true;
     }

@@ -94,6 +94,8 @@ pub struct Learner {
     epoch: u32,
     /// The last zxid of the history reported to the leader.
     reported: Zxid,
+    /// No cut leads to the leader's history.
+    wants_snapshot: bool,
     /// What came while the disk was busy.
     inbox: VecDeque<QuorumPacket>,
     /// A configuration that NEWLEADER has brought.
@@ -116,6 +118,7 @@ impl Learner {
             heard_at: now,
             epoch: 0,
             reported: cx.history.last_vote(),
+            wants_snapshot: false,
             inbox: VecDeque::new(),
             config: None,
             failed: None,
@@ -330,7 +333,10 @@ impl Learner {
     }
 
     fn ack_epoch(&mut self, current: Option<u32>, cx: &mut Context<'_>) {
-        self.reported = cx.history.last_vote();
+        self.reported = match self.wants_snapshot {
+            true => QuorumPacket::NO_ZXID,
+            false => cx.history.last_vote(),
+        };
         self.phase = Phase::Awaiting;
         self.send(QuorumPacket::ack_epoch(self.reported, current), cx);
     }
@@ -421,13 +427,22 @@ impl Learner {
             && asked == ticket
         {
             warn!(%to, "the oldest snapshot here goes beyond the leader's history; asking for a snapshot");
-            cx.history.give_up();
-            self.phase = Phase::Syncing(Sync::of_log(cx.history.last_logged()));
-            self.failed.get_or_insert(format!("the files do not lead to {to}"));
             if let Some(link) = self.link.take() {
                 cx.out.push(Output::CloseLink(link));
             }
-            self.disk_done(now, cx);
+            if self.failed.is_some() {
+                self.phase = Phase::Syncing(Sync::of_log(cx.history.last_logged()));
+                return self.disk_done(now, cx);
+            }
+            // The same leader again, without an election: it has our promise, by which its history is the
+            // newer one. To others this server tells what it has, as long as nothing has replaced it.
+            self.wants_snapshot = true;
+            self.inbox.clear();
+            self.config = None;
+            self.attempts = 1;
+            self.connect_until = now.after(cx.config.connect_time());
+            self.phase = Phase::Connecting { retry_at: None };
+            cx.out.push(Output::Connect(self.leader));
         }
     }
 

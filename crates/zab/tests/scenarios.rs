@@ -97,6 +97,40 @@ fn an_older_epoch_is_not_followed() {
 }
 
 #[test]
+fn who_cannot_be_cut_back_asks_the_same_leader_for_a_snapshot_and_keeps_its_vote() {
+    // A snapshot of a leader that never got its quorum, received in epoch 2; epoch 1 is current.
+    let uncommitted = Zxid::from_parts(2, 12);
+    let mut desk =
+        Desk::new(History::new(500, uncommitted, Vec::new()), Epochs { accepted: 3, current: 1 });
+    let leader = ServerId(3);
+    let mut learner = desk.with(|cx| Learner::start(NOW, leader, false, cx));
+    let to = Zxid::from_parts(1, 4);
+    let mut told = Vec::new();
+    for link in [LINK, LinkId(LINK.0 + 1)] {
+        desk.out.clear();
+        desk.with(|cx| learner.step(NOW, Input::Connected { link, to: leader }, cx));
+        desk.with(|cx| learner.step(NOW, Input::Packet(link, QuorumPacket::leader_info(3)), cx));
+        let ack = desk.sent().into_iter().find(|packet| packet.kind == PacketKind::AckEpoch);
+        told.push(ack.expect("ACKEPOCH").zxid);
+        if link == LINK {
+            let cut =
+                QuorumPacket { kind: PacketKind::Trunc, zxid: to, data: None, authinfo: None };
+            desk.with(|cx| learner.step(NOW, Input::Packet(link, cut), cx));
+            let ticket = desk.out.iter().find_map(|output| match output {
+                Output::Truncate { ticket, .. } => Some(*ticket),
+                _ => None,
+            });
+            let refused = Input::TruncateRefused { ticket: ticket.expect("a cut") };
+            desk.with(|cx| learner.step(NOW, refused, cx));
+            assert!(desk.out.contains(&Output::Connect(leader)));
+        }
+    }
+    assert_eq!(told, [uncommitted, QuorumPacket::NO_ZXID]);
+    assert!(desk.events.is_empty(), "no election: {:?}", desk.events);
+    assert_eq!(desk.history.last_vote(), uncommitted, "others may count on what it has");
+}
+
+#[test]
 fn a_full_counter_ends_the_epoch_before_it_wraps() {
     shows(Mutation::CounterWraps, || {
         let last = Zxid::from_parts(1, 5);

@@ -23,7 +23,7 @@
 //!    ends then. It is false too in a process that was stopped for longer than its session may be
 //!    silent, before it has heard from any server.
 //! 3. **Doubt is not enough.** Between the look at `is_valid` and the write that follows a process may
-//!    be stopped for any time. What must not be done by two is done under the [fence](fence): by a
+//!    be stopped for any time. What must not be done by two is done under the [fence]: by a
 //!    transaction that the server refuses once the holder's node is gone, or with the token, which grows
 //!    from holder to holder, where the data are kept elsewhere.
 //! 4. **Nothing is done twice in secret.** Where a lost answer leaves open whether a write happened, the recipe

@@ -60,7 +60,7 @@ enum Command {
     /// A shell for any ZooKeeper server, as Apache's zkCli.sh, with more commands and JSON.
     #[command(disable_help_flag = true)]
     Shell {
-        /// [-s|-server HOST:PORT[,..][/CHROOT]] [-timeout MS] [-r] [-waitforconnection]
+        /// `[-s|-server HOST:PORT[,..][/CHROOT]] [-timeout MS] [-r] [-waitforconnection]`
         /// [--output text|json] [COMMAND...]; `oxikeeper shell --help` tells more.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,

@@ -15,7 +15,7 @@ use crate::dirs::Dirs;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{At, StorageError};
 use crate::file_name;
-use crate::log_reader::LogReader;
+use crate::log_reader::{LogEnd, LogReader};
 use crate::recovery::list;
 
 /// A transaction of the log.
@@ -63,6 +63,8 @@ pub struct LogRange<D: Disk> {
     bytes: u64,
     limit_bytes: u64,
     payload_bytes_max: usize,
+    /// A file behind `last` ended in bytes that are no record: something may have stood there.
+    is_torn: bool,
     is_over: bool,
 }
 
@@ -108,6 +110,7 @@ impl<D: Disk> LogRange<D> {
             bytes: 0,
             limit_bytes,
             payload_bytes_max,
+            is_torn: false,
             is_over: false,
         }))
     }
@@ -159,11 +162,13 @@ impl<D: Disk> LogRange<D> {
                 }
             };
             let Some(record) = reader.next_record()? else {
+                self.is_torn |= is_torn(reader.end());
                 self.reader = None;
                 continue;
             };
             let zxid = record.header.zxid;
-            let is_next = self.last.is_none_or(|last| joins(last, zxid, &self.snapshots));
+            let is_torn = std::mem::take(&mut self.is_torn);
+            let is_next = self.last.is_none_or(|last| joins(last, zxid, is_torn, &self.snapshots));
             if zxid > self.until || !is_next {
                 break;
             }
@@ -190,6 +195,7 @@ pub fn recent_transactions<D: Disk>(
     let snapshots = snapshot_zxids(disk, dirs)?;
     let logs = list(disk, dirs.log(), file_name::parse_log)?;
     let mut recent: VecDeque<LogRecord> = VecDeque::new();
+    let mut has_torn = false;
     if count == 0 {
         return Ok(Vec::new());
     }
@@ -202,7 +208,7 @@ pub fn recent_transactions<D: Disk>(
             if zxid > last {
                 break;
             }
-            if here.back().is_some_and(|before| !joins(before.zxid, zxid, &snapshots)) {
+            if here.back().is_some_and(|before| !joins(before.zxid, zxid, false, &snapshots)) {
                 here.clear();
             }
             if here.len() == wanted {
@@ -210,11 +216,13 @@ pub fn recent_transactions<D: Disk>(
             }
             here.push_back(LogRecord { zxid, payload: record.payload.to_vec() });
         }
+        has_torn |= is_torn(reader.end());
         let Some(end) = here.back().map(|record| record.zxid) else { continue };
         let is_joined = match recent.front() {
-            Some(next) => joins(end, next.zxid, &snapshots),
+            Some(next) => joins(end, next.zxid, has_torn, &snapshots),
             None => end == last,
         };
+        has_torn = false;
         if !is_joined {
             break;
         }
@@ -228,11 +236,21 @@ pub fn recent_transactions<D: Disk>(
     Ok(recent.into())
 }
 
-/// Whether nothing can be missing between two transactions of a log. A new epoch begins with 1; and
-/// with a snapshot between the two nobody knows what it holds.
-fn joins(before: Zxid, next: Zxid, snapshots: &[Zxid]) -> bool {
+/// Whether a file has ended in bytes that are no record. A crash leaves such, and so does damage of the last
+/// transactions in it, which a snapshot hides from recovery.
+fn is_torn(end: Option<&LogEnd>) -> bool {
+    !matches!(end, None | Some(LogEnd::Clean | LogEnd::NoHeader))
+}
+
+/// Whether nothing can be missing between two transactions of a log. A new epoch begins with 1: how many
+/// transactions the one before it had, nobody knows if a file ended in what is no record, or if a snapshot
+/// lies between the two.
+fn joins(before: Zxid, next: Zxid, is_torn: bool, snapshots: &[Zxid]) -> bool {
     if before.epoch() == next.epoch() {
         return next.follows(before);
+    }
+    if is_torn {
+        return false;
     }
     let between = snapshots.iter().any(|&snapshot| before < snapshot && snapshot < next);
     next.follows(before) && next.counter() == 1 && !between

@@ -38,6 +38,7 @@ const WHOLE: &[(u64, &str)] = &[
     (9_163, "who came back without its data led, by votes for what it was"),
     (47_154, "votes were not repeated while one without a vote kept talking"),
     (18_740, "who could not be cut back had no vote until it had a snapshot"),
+    (202_735, "a DIFF passed over what had rotted at the end of an older file"),
 ];
 
 #[test]

@@ -5,7 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use oxikeeper_proto::Zxid;
-use oxikeeper_storage::disk::Disk;
+use oxikeeper_storage::disk::{Disk, DiskFile};
+use oxikeeper_storage::log_reader::LogReader;
 use oxikeeper_storage::sim_disk::SimDisk;
 use oxikeeper_storage::{Dirs, LogOptions, LogRange, LogRecord, TxnLog, recent_transactions};
 use support::Random;
@@ -80,6 +81,37 @@ fn it_begins_at_the_last_one_at_or_before_the_place() {
     }
     assert_eq!(read(&disk, &dirs, Zxid::from_parts(4, 1), last, 0).unwrap(), past.records[15..]);
     assert_eq!(read(&disk, &dirs, Zxid::ZERO, last, 0), None, "the log does not reach back");
+}
+
+/// The end of an epoch in an older file has rotted, and a later epoch begins in the next file.
+#[test]
+fn what_ends_in_no_record_is_not_joined_to_another_epoch() {
+    let mut past = Past::default();
+    past.grow(1, 8, &mut Random::new(1));
+    past.grow(3, 7, &mut Random::new(2));
+    let last = past.last();
+    for rotten in [4, 6, 7] {
+        let (disk, dirs) = in_files(&past);
+        let mut names = disk.list(dirs.log()).unwrap();
+        names.sort();
+        let path = dirs.log().join(&names[1]);
+        let mut reader = LogReader::open(&disk, &path, PAYLOAD_BYTES_MAX).unwrap();
+        let mut positions = Vec::new();
+        while let Some(record) = reader.next_record().unwrap() {
+            positions.push(record.position);
+        }
+        assert_eq!(positions.len(), 4, "{path:?}");
+        let at = positions[rotten - 4] + 20;
+        let file = disk.open_to_write(&path).unwrap();
+        let mut byte = [0];
+        file.read_at(at, &mut byte).unwrap();
+        file.write_at(at, &[byte[0] ^ 1]).unwrap();
+        file.sync().unwrap();
+        let found = read(&disk, &dirs, past.records[0].zxid, last, 0).unwrap();
+        assert_eq!(found, past.records[..rotten], "rotten: {rotten}");
+        let recent = recent_transactions(&disk, &dirs, last, 100, PAYLOAD_BYTES_MAX).unwrap();
+        assert_eq!(recent, past.records[8..], "rotten: {rotten}");
+    }
 }
 
 #[test]

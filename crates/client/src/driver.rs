@@ -90,7 +90,7 @@ impl Driver {
         let now = self.shared.now();
         let mut core = self.shared.lock();
         let step = core.session.step(now);
-        core.session.drain(&mut self.said);
+        self.shared.drain(&mut core, &mut self.said);
         let (mut next, mut has_more) = (None, false);
         if step == Step::Idle && self.said.is_empty() {
             if self.writing.is_none() && matches!(self.link, Link::Up(_)) {
@@ -187,7 +187,7 @@ impl Driver {
                 let now = self.shared.now();
                 let mut core = self.shared.lock();
                 core.session.received(&self.buffer[..count], now);
-                core.session.drain(&mut self.said);
+                self.shared.drain(&mut core, &mut self.said);
                 drop(core);
                 self.shared.hand_out(&mut self.said);
             }

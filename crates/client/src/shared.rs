@@ -64,7 +64,7 @@ impl Shared {
         let result = act(&mut core.session, now);
         let mut said = Vec::new();
         if core.session.has_said() {
-            core.session.drain(&mut said);
+            self.drain(&mut core, &mut said);
         }
         let sleeper = core.sleeper.take();
         drop(core);
@@ -75,6 +75,18 @@ impl Shared {
         result
     }
 
+    /// Takes what the session has said, to be [handed out](Self::hand_out) without the lock. The state is set
+    /// at once: no other thread can set an older one behind it, and whoever gets an answer finds the state
+    /// that came with it.
+    pub fn drain(&self, core: &mut Core, said: &mut Vec<Said>) {
+        core.session.drain(said);
+        said.retain(|output| {
+            let Output::State(state) = output else { return true };
+            self.states.set(*state);
+            false
+        });
+    }
+
     /// Gives everybody what the session has said for him.
     pub fn hand_out(&self, said: &mut Vec<Said>) {
         for output in said.drain(..) {
@@ -83,7 +95,7 @@ impl Shared {
                 Output::Answered(call, result) => drop(call.send(result)),
                 Output::Seen(inbox, event) => inbox.see(event),
                 Output::Ended(inbox, error) => inbox.end(error),
-                Output::State(state) => self.states.set(state),
+                Output::State(_) => unreachable!("set when it was drained"),
             }
         }
     }
@@ -175,5 +187,52 @@ impl Stream for StateStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<State>> {
         self.poll_state(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::sync::OnceLock;
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::session::Config;
+    use crate::{Chroot, Limits, LostReason, RetryPolicy};
+
+    /// Notes the client's state at the moment of being woken.
+    struct Witness {
+        shared: Arc<Shared>,
+        state: OnceLock<State>,
+    }
+
+    impl Wake for Witness {
+        fn wake(self: Arc<Self>) {
+            let _ = self.state.set(self.shared.states.get());
+        }
+    }
+
+    #[test]
+    fn who_hears_that_he_has_closed_finds_the_client_closed() {
+        let config = Config {
+            hosts: 1,
+            chroot: Chroot::default(),
+            session_timeout: Duration::from_secs(9),
+            connect_timeout: Duration::from_secs(1),
+            allow_read_only: false,
+            auths: Vec::new(),
+            resume: None,
+            retry: RetryPolicy::default(),
+            limits: Limits::default(),
+        };
+        let shared = Arc::new(Shared::new(Session::new(config, 1), 16));
+        let mut close = shared
+            .call(&Request::Close, |answer, _| (answer == Answer::Done).then_some(()));
+        let witness = Arc::new(Witness { shared: shared.clone(), state: OnceLock::new() });
+        let waker = Waker::from(witness.clone());
+        assert!(Pin::new(&mut close).poll(&mut Context::from_waker(&waker)).is_pending());
+        shared.abandon();
+        assert_eq!(witness.state.get(), Some(&State::Lost(LostReason::Closed)));
     }
 }

@@ -187,10 +187,11 @@ impl Ensemble {
                 command
             }
         };
+        let stdout = log.try_clone().expect("the log file, once more");
         command
             .args(self.settings.lines().filter(is_flag))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(stdout))
             .stderr(Stdio::from(log));
         let child = command.spawn().expect("a server can be run");
         self.running.insert(id, child);
@@ -260,8 +261,40 @@ fn hosts(from: u8, to: u8) -> String {
     format!("{first} zk{to}\n{second} zk{to}.other\n")
 }
 
+/// The end of a text: its last lines.
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+impl Ensemble {
+    /// For a test that has failed: what every server has said and says, and what the threads of Apache's do.
+    fn tell(&self) {
+        for &id in self.running.keys() {
+            for word in ["srvr", "cons"] {
+                let text = four_letter_word(self.address(id), word).unwrap_or_default();
+                eprintln!("---- server {id}, {word}:\n{text}");
+            }
+        }
+        let apaches = self.running.iter().filter(|(id, _)| self.kind(**id) != Kind::Oxikeeper);
+        for (_, child) in apaches {
+            let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
+        }
+        // A JVM gives no sign that its threads are all told of.
+        thread::sleep(Duration::from_secs(1));
+        for id in self.members.keys() {
+            let state = if self.running.contains_key(id) { "runs" } else { "is down" };
+            let log = last_lines(&self.log(*id), 400);
+            eprintln!("---- server {id} ({}) {state}:\n{log}", self.kind(*id).name());
+        }
+    }
+}
+
 impl Drop for Ensemble {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell();
+        }
         for id in self.members.keys().copied().collect::<Vec<_>>() {
             self.kill(id);
         }

@@ -169,7 +169,8 @@ pub fn picture(server: SocketAddr) -> Picture {
     let mut paths = vec!["/".to_owned()];
     while let Some(path) = paths.pop() {
         let read = WatchableRequest { path: Some(path.as_str().into()), watch: false };
-        let data = client.call(OpCode::GetData, &read).expect("an answer").body;
+        let data = client.call(OpCode::GetData, &read);
+        let data = data.unwrap_or_else(|error| panic!("getData {path} of {server}: {error}")).body;
         let data: GetDataReply<'_> = Reader::new(&data).get().expect("a getData reply");
         let acl = PathRequest { path: Some(path.as_str().into()) };
         let acl = client.call(OpCode::GetAcl, &acl).expect("an answer").body;

@@ -237,12 +237,15 @@ impl<'h> Checker<'h> {
         if !self.model.sessions.contains_key(&session) {
             return Some(ErrorCode::SessionExpired);
         }
-        // Its client came elsewhere with it, answered or not.
+        // Its client came elsewhere with it, answered or not. Where it had been before counts too, if it
+        // left something unanswered there: that may be heard late, by a leader that was held up.
         let client = self.history.streams[stream].client;
-        let mut later = self.history.streams[stream + 1..].iter();
-        let has_moved = later.any(|later| {
-            later.client == client && later.session.is_none_or(|theirs| theirs == session)
-        });
+        let (earlier, later) = self.history.streams.split_at(stream + 1);
+        let is_there = |other: &&Stream| {
+            other.client == client && other.session.is_none_or(|theirs| theirs == session)
+        };
+        let has_moved = later.iter().any(|later| is_there(&later))
+            || earlier[..stream].iter().filter(is_there).any(Stream::is_unanswered);
         has_moved.then_some(ErrorCode::SessionMoved)
     }
 

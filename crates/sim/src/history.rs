@@ -59,6 +59,14 @@ pub struct Stream {
     pub frames: Vec<Frame>,
 }
 
+impl Stream {
+    /// Whether the client has left something here that it never heard of again: its handshake, or requests.
+    pub fn is_unanswered(&self) -> bool {
+        let replies = self.frames.iter().filter(|frame| matches!(frame, Frame::Reply { .. }));
+        self.session.is_none() || replies.count() < self.sent.len()
+    }
+}
+
 /// All of it.
 #[derive(Debug, Default)]
 pub struct History {

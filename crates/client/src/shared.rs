@@ -227,8 +227,8 @@ mod tests {
             limits: Limits::default(),
         };
         let shared = Arc::new(Shared::new(Session::new(config, 1), 16));
-        let mut close = shared
-            .call(&Request::Close, |answer, _| (answer == Answer::Done).then_some(()));
+        let mut close =
+            shared.call(&Request::Close, |answer, _| (answer == Answer::Done).then_some(()));
         let witness = Arc::new(Witness { shared: shared.clone(), state: OnceLock::new() });
         let waker = Waker::from(witness.clone());
         assert!(Pin::new(&mut close).poll(&mut Context::from_waker(&waker)).is_pending());

@@ -65,6 +65,25 @@ impl RawClient {
         timeout_ms: i32,
         last_zxid_seen: Zxid,
     ) -> io::Result<ConnectResponse> {
+        self.greet(session, password, timeout_ms, last_zxid_seen)?;
+        let bytes = self.frame()?;
+        let response: ConnectResponse = Reader::new(&bytes).get().map_err(io::Error::other)?;
+        self.session = response.session;
+        self.password = response.password;
+        Ok(response)
+    }
+
+    /// The first half of a handshake: nobody waits for the answer.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn greet(
+        &mut self,
+        session: SessionId,
+        password: &[u8],
+        timeout_ms: i32,
+        last_zxid_seen: Zxid,
+    ) -> io::Result<()> {
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen,
@@ -75,12 +94,7 @@ impl RawClient {
         };
         let mut frame = Vec::new();
         put_frame(&mut frame, |out| request.encode(out));
-        self.send(&frame)?;
-        let bytes = self.frame()?;
-        let response: ConnectResponse = Reader::new(&bytes).get().map_err(io::Error::other)?;
-        self.session = response.session;
-        self.password = response.password;
-        Ok(response)
+        self.send(&frame)
     }
 
     /// Sends bytes as they are.

@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::nudge::Nudge;
 use crate::server::{Kind, four_letter_word, free_port, oxikeeper_bin, repository};
 
 /// JVMs on a busy machine are slow, elections among them too.
@@ -38,6 +39,8 @@ pub struct Ensemble {
     /// Whose each server is, in a mixed ensemble; empty: all are Apache's, with names.
     kinds: BTreeMap<u8, Kind>,
     running: BTreeMap<u8, Child>,
+    /// For servers that fall asleep.
+    nudge: Option<Nudge>,
 }
 
 impl Ports {
@@ -58,6 +61,7 @@ impl Ensemble {
             observers: observers.to_vec(),
             kinds: BTreeMap::new(),
             running: BTreeMap::new(),
+            nudge: None,
         }
     }
 
@@ -66,6 +70,9 @@ impl Ensemble {
         let kinds: BTreeMap<u8, Kind> = (1..).zip(kinds.iter().copied()).collect();
         let ids: Vec<u8> = kinds.keys().copied().collect();
         let mut ensemble = Ensemble::new(dir, &ids, &[], settings);
+        let sleepy = kinds.iter().filter(|(_, kind)| **kind == Kind::Apache("3.8.0"));
+        let sleepy: Vec<SocketAddr> = sleepy.map(|(&id, _)| ensemble.address(id)).collect();
+        ensemble.nudge = (!sleepy.is_empty()).then(|| Nudge::new(sleepy));
         ensemble.kinds = kinds;
         ensemble
     }

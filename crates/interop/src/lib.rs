@@ -12,6 +12,7 @@ pub mod exceptions;
 pub mod exchange;
 pub mod generate;
 pub mod normalise;
+pub mod nudge;
 pub mod random;
 pub mod recipes;
 pub mod record;

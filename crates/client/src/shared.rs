@@ -68,7 +68,7 @@ impl Shared {
         }
         let sleeper = core.sleeper.take();
         drop(core);
-        self.hand_out(&mut said);
+        self.hand_out(said);
         if let Some(sleeper) = sleeper {
             sleeper.wake();
         }
@@ -88,8 +88,8 @@ impl Shared {
     }
 
     /// Gives everybody what the session has said for him.
-    pub fn hand_out(&self, said: &mut Vec<Said>) {
-        for output in said.drain(..) {
+    pub fn hand_out(&self, said: impl IntoIterator<Item = Said>) {
+        for output in said {
             match output {
                 // Whoever has dropped the future does not want to know.
                 Output::Answered(call, result) => drop(call.send(result)),

@@ -12,7 +12,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use oxikeeper_client::recipe::{Barrier, Counter, Group, Messenger, Reconciliation, Wait};
+use oxikeeper_client::recipe::{
+    Barrier, Counter, Discovery, Group, Messenger, Reconciliation, Wait,
+};
 use oxikeeper_client::{Client, CreateOptions, Error};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -69,7 +71,8 @@ struct Run {
     faults: BTreeMap<&'static str, u32>,
 }
 
-/// Runs for so long, then puts everything right and judges.
+/// Runs for so long, then puts everything right and judges. Workers have the [`worker::Defect`] that the
+/// environment names.
 ///
 /// # Errors
 /// If there can be no run.
@@ -93,6 +96,7 @@ pub async fn run(
     let names: Vec<String> = (1..=WORKERS).map(|number| format!("worker{number}")).collect();
     client.create("/round", b"0", &CreateOptions::persistent()).await?;
     client.create("/cache", b"", &CreateOptions::persistent()).await?;
+    client.create("/config", b"0", &CreateOptions::persistent()).await?;
     for name in &names {
         Messenger::open(&client, "/messages", name).await?;
     }
@@ -303,6 +307,7 @@ impl Run {
         let text = |error: Error| error.to_string();
         let (round, passes) =
             (rounds(client.get_data("/round").await).map_err(text)?, self.heard().passes);
+        let services = Discovery::start(client, "/services").await.map_err(text)?;
         let deadline = Instant::now() + SETTLE;
         let mut is_told = false;
         loop {
@@ -319,14 +324,18 @@ impl Run {
             let outstanding = self.heard().outstanding();
             let group = Group::observe(client, "/group").await.map_err(text)?;
             let members: Vec<String> = group.members().into_keys().collect();
-            if is_told && outstanding == (0, 0) && members == self.names {
+            let listed: Vec<String> =
+                services.instances("worker").into_iter().map(|instance| instance.id).collect();
+            let lives: Vec<String> =
+                self.workers.iter().map(|w| format!("{}.{}", w.name, w.life)).collect();
+            let everybody_is_there = members == self.names && listed == lives;
+            if is_told && outstanding == (0, 0) && everybody_is_there {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let lives: Vec<_> = self.workers.iter().map(|w| (&w.name, w.life)).collect();
                 return Err(format!(
                     "it does not settle: rounds {round} to {now}, outstanding {outstanding:?}, \
-                     members {members:?} of {lives:?}"
+                     members {members:?}, listed {listed:?} of {lives:?}"
                 ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

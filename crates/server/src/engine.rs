@@ -26,7 +26,7 @@ use oxikeeper_zab::io::{Input as PeerInput, Output as PeerOutput};
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{self, Clock};
-use crate::ensemble::{Driver, Order, Outlet};
+use crate::ensemble::{Driver, Order, Outlet, Unsent};
 use crate::log_writer::LogJob;
 use crate::metrics::CoreStages;
 use crate::shared::Shared;
@@ -39,6 +39,8 @@ const fn turns_max(runner: Runner) -> usize {
         Runner::LogWriter | Runner::Other => 8,
     }
 }
+/// Proposals wait for the log no longer than this.
+const HOLD_MAX: Duration = Duration::from_millis(1);
 /// How long the end waits for a completion before it looks for itself.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -109,8 +111,7 @@ pub struct Machine {
     writing_since: Option<Now>,
     inputs: Vec<Work>,
     outputs: Vec<PeerOutput>,
-    /// Connections with other servers that something waits to be sent on.
-    unsent: Vec<Arc<Outlet>>,
+    unsent: Unsent,
     mail: Vec<MailBatch>,
     /// When the first transaction was prepared that the log writer has not been given.
     unwritten_since: Option<Now>,
@@ -147,7 +148,7 @@ impl Engine {
             writing_since: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
-            unsent: Vec::new(),
+            unsent: Unsent::default(),
             mail: Vec::new(),
             unwritten_since: None,
             batch_since: clock.now(),
@@ -186,7 +187,7 @@ impl Engine {
             machine.step(self, shared);
             let turn = machine.turn(runner, shared);
             let has_batch = turn.gave_batch && runner == Runner::LogWriter;
-            let unsent = machine.take_unsent(has_batch);
+            let unsent = machine.take_unsent(turn.gave_batch, has_batch);
             drop(machine);
             // Last, since it costs most: the log is at work and the own clients' replies are on their way.
             // What a connection does not take now the thread of the ports sends, which also finds its end.
@@ -295,7 +296,7 @@ impl Engine {
         loop {
             machine.step(self, shared);
             let turn = machine.turn(Runner::Reactor, shared);
-            for outlet in machine.take_unsent(false) {
+            for outlet in machine.take_unsent(true, false) {
                 outlet.flush();
             }
             if machine.member.core().is_log_full() {
@@ -383,17 +384,25 @@ impl Machine {
         }
     }
 
-    /// The connections that something is to be sent on, unless whoever asks has better things to do: then
+    /// The connections that something is to be sent on; none if whoever asks has better things to do: then
     /// the thread of the ports sends.
-    fn take_unsent(&mut self, is_left_to_ports: bool) -> Vec<Arc<Outlet>> {
-        let unsent = std::mem::take(&mut self.unsent);
-        match &self.driver {
-            Some(driver) if is_left_to_ports && !unsent.is_empty() => {
-                driver.net.order([Order::Flush(unsent)]);
-                Vec::new()
+    ///
+    /// While our own log writes, proposals wait for the batch that they will be in: it goes out as one, and
+    /// learners wake once for it. Nothing is lost by that: the log would not take them earlier either.
+    fn take_unsent(&mut self, gave_batch: bool, is_left_to_ports: bool) -> Vec<Arc<Outlet>> {
+        let Some(driver) = &self.driver else { return Vec::new() };
+        if !gave_batch && !self.unsent.is_urgent && self.is_writing {
+            let since = self.writing_since.unwrap_or_default();
+            if self.clock.now().since(since) < HOLD_MAX {
+                return Vec::new();
             }
-            _ => unsent,
         }
+        let Unsent { outlets, .. } = std::mem::take(&mut self.unsent);
+        if is_left_to_ports && !outlets.is_empty() {
+            driver.net.order([Order::Flush(outlets)]);
+            return Vec::new();
+        }
+        outlets
     }
 
     /// Gives the log writer what there is to write, if it is idle; then applies.

@@ -20,7 +20,7 @@ mod setup;
 mod standing;
 
 pub use self::disk::{DiskJob, EnsembleFiles};
-pub use self::driver::Driver;
+pub use self::driver::{Driver, Unsent};
 pub use self::feeder::{FeedJob, Feeder};
 pub use self::net::{Net, NetHandle, NetParts, Order, prepare};
 pub use self::outlet::Outlet;

@@ -1,5 +1,5 @@
 //! `recipes [--seconds 600] [--seed 1]`: every recipe of the client library under chaos, judged. The same binary is its own
-//! worker.
+//! worker. With `OXIKEEPER_RECIPE_DEFECT=lock|barrier|queue` a recipe is broken, and the run fails unless that is noticed.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,6 +42,13 @@ async fn main() -> ExitCode {
     );
     for violation in outcome.violations.iter().take(10) {
         println!("  {violation}");
+    }
+    if let Ok(defect) = std::env::var(worker::DEFECT_VARIABLE) {
+        assert!(worker::Defect::named(&defect).is_some(), "there is no defect {defect:?}");
+        let _ = std::fs::remove_dir_all(&dir);
+        let is_noticed = !outcome.violations.is_empty();
+        println!("  the defect {defect:?} was {}noticed", if is_noticed { "" } else { "not " });
+        return if is_noticed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if !outcome.violations.is_empty() {
         println!("  the servers' files are in {}", dir.display());

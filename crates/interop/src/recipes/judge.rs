@@ -24,6 +24,8 @@ pub struct Heard {
     pub passes: u64,
     /// The same for caches.
     pub looks: u64,
+    /// And for the configuration.
+    pub configured: u64,
     /// What must not be.
     pub violations: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Heard {
             }
             ["did", "pass"] => self.passes += 1,
             ["did", "look"] => self.looks += 1,
+            ["did", "configure"] => self.configured += 1,
             ["did", "come", round, at, _] => {
                 self.comes.entry(number(round) as u64).or_default().push(at.parse().unwrap_or(0));
             }
@@ -134,7 +137,8 @@ impl Heard {
     pub fn summary(&self) -> String {
         format!(
             "{} counts, {} items, {} taken again, {} messages, {} received again, {} rounds of the \
-             double barrier, {} gates passed, {} states reached, {} looks into caches",
+             double barrier, {} gates passed, {} states reached, {} looks into caches, {} configurations \
+             seen",
             self.counts_done,
             self.puts.len(),
             self.takes.values().map(|times| times - 1).sum::<u64>(),
@@ -143,7 +147,8 @@ impl Heard {
             self.enters.len(),
             self.passes,
             self.reaches.len(),
-            self.looks
+            self.looks,
+            self.configured
         )
     }
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oxikeeper_client::recipe::{
-    Barrier, Counter, DoubleBarrier, Group, Hold, Latch, Lock, Messenger, Queue, ReadWriteLock,
-    Reconciliation, Selector, Semaphore, Sessions, TreeCache,
+    Barrier, ConfigHolder, Counter, Discovery, DoubleBarrier, Group, Hold, Latch, Lock, Messenger,
+    Queue, ReadWriteLock, Reconciliation, Selector, Semaphore, ServiceInstance, Sessions,
+    TreeCache,
 };
 use oxikeeper_client::{Client, CreateOptions, Error};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -22,6 +23,32 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Nobody puts more than the consumers take.
 const ITEMS_MAX: usize = 50;
 
+/// The variable that names a [`Defect`].
+pub const DEFECT_VARIABLE: &str = "OXIKEEPER_RECIPE_DEFECT";
+
+/// A recipe that does not keep its promise: the judge has to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// The lock lets two in.
+    Lock,
+    /// The double barrier opens for one less than all.
+    Barrier,
+    /// Items of the queue are gone before anybody has seen them.
+    Queue,
+}
+
+impl Defect {
+    /// By its name.
+    pub fn named(name: &str) -> Option<Defect> {
+        match name {
+            "lock" => Some(Defect::Lock),
+            "barrier" => Some(Defect::Barrier),
+            "queue" => Some(Defect::Queue),
+            _ => None,
+        }
+    }
+}
+
 /// What its tasks share.
 struct Worker {
     name: String,
@@ -33,6 +60,7 @@ struct Worker {
     /// Nothing new is to be begun.
     is_finishing: AtomicBool,
     drawn: AtomicU64,
+    defect: Option<Defect>,
 }
 
 /// Microseconds that all processes of the machine agree on.
@@ -61,6 +89,7 @@ pub async fn run(
         members,
         is_finishing: AtomicBool::new(false),
         drawn: AtomicU64::new(0),
+        defect: std::env::var(DEFECT_VARIABLE).ok().and_then(|name| Defect::named(&name)),
     });
     /// Each recipe is a task that begins again whenever its session is lost.
     macro_rules! spawn {
@@ -82,8 +111,8 @@ pub async fn run(
             })*
         };
     }
-    spawn!(lock read_write semaphore latch selector barrier double_barrier count put take send
-        receive group reconcile write_cache);
+    spawn!(lock read_write semaphore latch selector barrier double_barrier count put put_urgent take
+        take_urgent send receive group discover reconcile configure write_cache);
     // A cache outlives sessions: it is begun once.
     let watcher = Arc::clone(&worker);
     tokio::spawn(async move { read_cache(&watcher).await });
@@ -144,7 +173,10 @@ impl Worker {
 
 async fn lock(worker: &Worker) -> Result<(), Error> {
     let client = worker.sessions.living().await?;
-    let guard = Lock::new(&client, "/lock").acquire().await?;
+    let guard = match worker.defect {
+        Some(Defect::Lock) => Semaphore::new(&client, "/lock", 2).acquire().await?,
+        _ => Lock::new(&client, "/lock").acquire().await?,
+    };
     // The resource ends only with the run.
     let _ = worker.critical("lock", 1, &guard).await;
     guard.release().await
@@ -196,7 +228,8 @@ async fn double_barrier(worker: &Worker) -> Result<(), Error> {
     let client = worker.sessions.living().await?;
     let (data, stat, changed) = client.get_data_watch("/round").await?;
     let round: u64 = String::from_utf8_lossy(&data).parse().unwrap_or(0);
-    let barrier = DoubleBarrier::new(&client, format!("/double/{round}"), worker.members);
+    let members = worker.members - usize::from(worker.defect == Some(Defect::Barrier));
+    let barrier = DoubleBarrier::new(&client, format!("/double/{round}"), members);
     println!("did come {round} {} {}", now(), worker.name);
     let inside = tokio::select! {
         inside = barrier.enter() => inside?,
@@ -227,26 +260,47 @@ async fn count(worker: &Worker) -> Result<(), Error> {
 }
 
 async fn put(worker: &Worker) -> Result<(), Error> {
+    put_into(worker, "/queue", None).await
+}
+
+async fn put_urgent(worker: &Worker) -> Result<(), Error> {
+    put_into(worker, "/priority-queue", Some(worker.draw(5) as i32 - 2)).await
+}
+
+async fn put_into(worker: &Worker, path: &str, priority: Option<i32>) -> Result<(), Error> {
     if worker.is_finishing() {
         return Ok(());
     }
     let (client, id) = (worker.sessions.living().await?, worker.next());
-    let queue = Queue::new(&client, "/queue");
+    let queue = Queue::new(&client, path);
     // A queue that only grows says nothing about what is lost.
     if queue.count().await? > ITEMS_MAX {
         return Ok(());
     }
     println!("try put {id}");
-    queue.put(id.as_bytes()).await?;
+    match priority {
+        Some(priority) => queue.put_with_priority(priority, id.as_bytes()).await?,
+        None => queue.put(id.as_bytes()).await?,
+    }
     println!("did put {id}");
     Ok(())
 }
 
 async fn take(worker: &Worker) -> Result<(), Error> {
-    let queue = Queue::new(&worker.sessions.living().await?, "/queue");
+    take_from(worker, "/queue").await
+}
+
+async fn take_urgent(worker: &Worker) -> Result<(), Error> {
+    take_from(worker, "/priority-queue").await
+}
+
+async fn take_from(worker: &Worker, path: &str) -> Result<(), Error> {
+    let queue = Queue::new(&worker.sessions.living().await?, path);
     loop {
         let item = queue.take().await?;
-        println!("did take {}", String::from_utf8_lossy(item.data()));
+        if worker.defect != Some(Defect::Queue) || worker.draw(50) > 0 {
+            println!("did take {}", String::from_utf8_lossy(item.data()));
+        }
         item.done().await?;
     }
 }
@@ -285,6 +339,38 @@ async fn receive(worker: &Worker) -> Result<(), Error> {
 async fn group(worker: &Worker) -> Result<(), Error> {
     let group = Group::join(&worker.sessions, "/group", &worker.name, worker.life.as_str()).await?;
     group.until(|_| None).await
+}
+
+async fn discover(worker: &Worker) -> Result<(), Error> {
+    let services = Discovery::start(&worker.sessions, "/services").await?;
+    let instance = ServiceInstance::new("worker", "127.0.0.1", worker.resource);
+    let instance = ServiceInstance { id: worker.life.clone(), ..instance };
+    let _registration = services.register(&instance).await?;
+    services.until("worker", |_| None).await
+}
+
+/// Everybody sets the value to the version that it gets, so it always is its version; and nobody sees an older
+/// one behind a newer one.
+async fn configure(worker: &Worker) -> Result<(), Error> {
+    let parse = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        text.parse::<i32>().map_err(|error| error.to_string())
+    };
+    let holder = ConfigHolder::start(&worker.sessions, "/config", parse);
+    let mut seen = None;
+    loop {
+        let now = holder.newer_than(seen).await?;
+        if *now.value != now.version || seen.is_some_and(|seen| now.version <= seen) {
+            println!("violation configuration: {} at {} behind {seen:?}", now.value, now.version);
+        }
+        seen = Some(now.version);
+        println!("did configure");
+        tokio::time::sleep(PAUSE).await;
+        if !worker.is_finishing() {
+            let next = (now.version + 1).to_string();
+            holder.set(seen, next.as_bytes()).await?;
+        }
+    }
 }
 
 async fn reconcile(worker: &Worker) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use oxikeeper_node::time::Now;
 use oxikeeper_proto::Encode;
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::id::ServerId;
-use oxikeeper_proto::quorum::ConfigText;
+use oxikeeper_proto::quorum::{ConfigText, PacketKind};
 use oxikeeper_zab::io::{ConfigStep, Output};
 use oxikeeper_zab::peer::Peer;
 use tracing::error;
@@ -19,6 +19,15 @@ use super::outlet::Outlet;
 use super::standing::SharedStanding;
 use crate::log_writer::LogJob;
 use crate::shared::Shared;
+
+/// Connections with other servers that something waits to be sent on.
+#[derive(Default)]
+pub struct Unsent {
+    /// The connections, some of them perhaps twice.
+    pub outlets: Vec<Arc<Outlet>>,
+    /// Something else than proposals is among it.
+    pub is_urgent: bool,
+}
 
 /// See the module's head. Called by whoever runs the Core, one at a time.
 pub struct Driver {
@@ -40,7 +49,7 @@ impl Driver {
     pub fn carry_out(
         &self,
         outputs: &mut Vec<Output>,
-        unsent: &mut Vec<Arc<Outlet>>,
+        unsent: &mut Unsent,
         peer: &Peer,
         shared: &Shared,
         now: Now,
@@ -60,8 +69,9 @@ impl Driver {
             match output {
                 Output::Send(link, packet) => {
                     let Some(outlet) = outlets.get(&link) else { continue };
+                    unsent.is_urgent |= packet.kind != PacketKind::Proposal;
                     if outlet.put(|out| packet.encode(out)) {
-                        unsent.push(Arc::clone(outlet));
+                        unsent.outlets.push(Arc::clone(outlet));
                     }
                 }
                 // Nobody takes a job any more when the process ends.

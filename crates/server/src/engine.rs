@@ -91,6 +91,8 @@ pub struct Engine {
     machine: Mutex<Machine>,
     /// Something is left to be done: no reactor may sleep.
     is_unfinished: AtomicBool,
+    /// The log writer lets its next batch grow.
+    is_gathering: AtomicBool,
     /// A turn has ended while the server ends.
     turn_ended: Condvar,
 }
@@ -105,6 +107,8 @@ pub struct Machine {
     log: Option<Sender<LogJob>>,
     snapshots: Sender<SnapshotWalk>,
     is_writing: bool,
+    /// It is writing, or wants its next batch later.
+    is_log_busy: bool,
     /// Only readers are served, as far as operators were told.
     is_read_only: bool,
     /// When the log writer was given its last batch.
@@ -144,6 +148,7 @@ impl Engine {
             log: Some(log),
             snapshots,
             is_writing: false,
+            is_log_busy: false,
             is_read_only: false,
             writing_since: None,
             inputs: Vec::new(),
@@ -159,6 +164,7 @@ impl Engine {
             clock,
             machine: Mutex::new(machine),
             is_unfinished: AtomicBool::new(false),
+            is_gathering: AtomicBool::new(false),
             turn_ended: Condvar::new(),
         }
     }
@@ -185,7 +191,8 @@ impl Engine {
             let Some(mut machine) = self.machine.try_lock() else { return };
             self.is_unfinished.store(false, Ordering::SeqCst);
             machine.step(self, shared);
-            let turn = machine.turn(runner, shared);
+            let is_gathering = self.is_gathering.load(Ordering::SeqCst);
+            let turn = machine.turn(runner, is_gathering, shared);
             let has_batch = turn.gave_batch && runner == Runner::LogWriter;
             let unsent = machine.take_unsent(turn.gave_batch, has_batch);
             drop(machine);
@@ -197,8 +204,9 @@ impl Engine {
             if shared.is_stopping() {
                 self.turn_ended.notify_all();
             }
-            // Whoever pushed while we held the Core has left its inputs to us.
-            if !turn.more && self.queue.lock().work.is_empty() {
+            // Whoever pushed while we held the Core has left its inputs to us, and the log writer its batch.
+            let is_wanted = is_gathering && !self.is_gathering.load(Ordering::SeqCst);
+            if !turn.more && !is_wanted && self.queue.lock().work.is_empty() {
                 return;
             }
             if has_batch {
@@ -209,6 +217,12 @@ impl Engine {
         if runner != Runner::Reactor {
             shared.mailboxes[0].wake();
         }
+    }
+
+    /// Whether the log writer, which is idle, wants its next batch later. It has to [`run`](Self::run) the Core
+    /// when it wants it.
+    pub fn set_gathering(&self, is_gathering: bool) {
+        self.is_gathering.store(is_gathering, Ordering::SeqCst);
     }
 
     /// Looks at the Core, waiting until nobody runs it. The caller must not hold the tree's lock. What
@@ -295,7 +309,7 @@ impl Engine {
         let mut machine = self.machine.lock();
         loop {
             machine.step(self, shared);
-            let turn = machine.turn(Runner::Reactor, shared);
+            let turn = machine.turn(Runner::Reactor, false, shared);
             for outlet in machine.take_unsent(true, false) {
                 outlet.flush();
             }
@@ -387,11 +401,11 @@ impl Machine {
     /// The connections that something is to be sent on; none if whoever asks has better things to do: then
     /// the thread of the ports sends.
     ///
-    /// While our own log writes, proposals wait for the batch that they will be in: it goes out as one, and
+    /// While our own log is busy, proposals wait for the batch that they will be in: it goes out as one, and
     /// learners wake once for it. Nothing is lost by that: the log would not take them earlier either.
     fn take_unsent(&mut self, gave_batch: bool, is_left_to_ports: bool) -> Vec<Arc<Outlet>> {
         let Some(driver) = &self.driver else { return Vec::new() };
-        if !gave_batch && !self.unsent.is_urgent && self.is_writing {
+        if !gave_batch && !self.unsent.is_urgent && self.is_log_busy {
             let since = self.writing_since.unwrap_or_default();
             if self.clock.now().since(since) < HOLD_MAX {
                 return Vec::new();
@@ -405,10 +419,11 @@ impl Machine {
         outlets
     }
 
-    /// Gives the log writer what there is to write, if it is idle; then applies.
-    fn turn(&mut self, runner: Runner, shared: &Shared) -> Turn {
+    /// Gives the log writer what there is to write, if it is idle and wants it; then applies.
+    fn turn(&mut self, runner: Runner, is_gathering: bool, shared: &Shared) -> Turn {
         let mut gave_batch = false;
-        if !self.is_writing
+        self.is_log_busy = self.is_writing || is_gathering;
+        if !self.is_log_busy
             && let Some(log) = &self.log
             && let Some(batch) = self.member.core_mut().take_log_batch()
         {

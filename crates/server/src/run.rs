@@ -260,6 +260,7 @@ impl Server {
             warn_after: config.fsync_warning,
             ahead: LogAhead { wanted, ready, is_asked: false },
             files: files_of_log,
+            is_in_ensemble: seated.is_some(),
         };
         let preparer = LogPreparer::new(Arc::clone(&disk), dirs.clone(), config.log);
         spawn("log-ahead", move || prepare_logs(preparer, &is_wanted, &is_ready, clock))?;

@@ -19,8 +19,6 @@ use crate::shared::{Said, Shared};
 const READ_BYTES: usize = 64 << 10;
 /// Reads and writes of one turn, before other tasks have theirs.
 const TURNS: usize = 32;
-/// So many answers at least are handed out before whoever got them has his turn.
-const HAND_OUT_MIN: usize = 8;
 
 type Dialing = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 type Probing = Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -44,7 +42,6 @@ pub(crate) struct Driver {
     /// It has let others run before the next write.
     has_yielded: bool,
     sleep: Pin<Box<Sleep>>,
-    /// What is still to be handed out.
     said: Vec<Said>,
 }
 
@@ -70,14 +67,7 @@ impl Driver {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.said.is_empty() {
-            self.send_asked(cx);
-            self.hand_out_half();
-        }
         for _ in 0..TURNS {
-            if !self.said.is_empty() {
-                break;
-            }
             if self.poll_io(cx) {
                 continue;
             }
@@ -146,22 +136,6 @@ impl Driver {
         Some(step)
     }
 
-    /// Hands out the first half of what was said, if it is much: what these ask for next is sent before the
-    /// others have their answers, so that server and client work at the same time instead of by turns.
-    fn hand_out_half(&mut self) {
-        let half = (self.said.len() / 2).max(HAND_OUT_MIN).min(self.said.len());
-        self.shared.hand_out(self.said.drain(..half));
-    }
-
-    /// Sends what those have asked for who got the first half.
-    fn send_asked(&mut self, cx: &mut Context<'_>) {
-        if self.writing.is_none() && matches!(self.link, Link::Up(_)) {
-            let bytes = self.shared.lock().session.output(self.shared.now());
-            self.writing = bytes.map(|bytes| (bytes, 0));
-        }
-        self.write(cx);
-    }
-
     fn hang_up(&mut self) {
         self.link = Link::Down;
         self.writing = None;
@@ -215,7 +189,7 @@ impl Driver {
                 core.session.received(&self.buffer[..count], now);
                 self.shared.drain(&mut core, &mut self.said);
                 drop(core);
-                self.hand_out_half();
+                self.shared.hand_out(self.said.drain(..));
             }
             Err(error) if is_passing(&error) => {
                 // The readiness is gone; the next look registers for it.

@@ -60,8 +60,8 @@ pub struct LogWriter<D: Disk> {
 
 /// The writer's end of the thread that prepares files.
 pub struct LogAhead<D: Disk> {
-    /// A file is wanted.
-    pub wanted: Sender<()>,
+    /// A file of so many bytes is wanted.
+    pub wanted: Sender<u64>,
     /// Here it comes.
     pub ready: Receiver<PreparedLog<D>>,
     /// It has been asked for.
@@ -72,11 +72,12 @@ pub struct LogAhead<D: Disk> {
 /// that the log's own writes come first.
 pub fn prepare_logs<D: Disk>(
     mut preparer: LogPreparer<D>,
-    wanted: &Receiver<()>,
+    wanted: &Receiver<u64>,
     ready: &Sender<PreparedLog<D>>,
     clock: Clock,
 ) {
-    while wanted.recv().is_ok() {
+    while let Ok(bytes) = wanted.recv() {
+        preparer.set_bytes(bytes);
         loop {
             let began = clock.now();
             match preparer.step() {
@@ -119,7 +120,7 @@ impl<D: Disk> LogWriter<D> {
             self.ahead.is_asked = false;
         } else if !self.ahead.is_asked {
             // Only at the end is nobody there to ask.
-            self.ahead.is_asked = self.ahead.wanted.send(()).is_ok();
+            self.ahead.is_asked = self.ahead.wanted.send(self.log.expected_bytes()).is_ok();
         }
     }
 

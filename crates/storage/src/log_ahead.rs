@@ -17,8 +17,8 @@ use crate::txn_log::LogOptions;
 
 /// Left free on the disk: room for two more batches.
 pub(crate) const RESERVE_BYTES: u64 = 2 << 20;
-/// Zeros written at a time.
-const FILL_BYTES: u64 = 256 << 10;
+/// Zeros written at a time: the log's own writes wait for them, and should not for long.
+const FILL_BYTES: u64 = 64 << 10;
 
 /// A log file that waits to be needed, under a temporary name.
 pub struct PreparedLog<D: Disk>(pub(crate) Segment<D::File>);
@@ -39,6 +39,8 @@ pub struct LogPreparer<D: Disk> {
     dirs: Dirs,
     options: LogOptions,
     segment: Option<Segment<D::File>>,
+    /// How long the next file is to be.
+    bytes: u64,
     /// It has been said that preparing fails.
     has_complained: bool,
 }
@@ -46,7 +48,14 @@ pub struct LogPreparer<D: Disk> {
 impl<D: Disk> LogPreparer<D> {
     /// With nothing prepared.
     pub fn new(disk: Arc<D>, dirs: Dirs, options: LogOptions) -> LogPreparer<D> {
-        LogPreparer { disk, dirs, options, segment: None, has_complained: false }
+        let bytes = options.prepare_bytes;
+        LogPreparer { disk, dirs, options, segment: None, bytes, has_complained: false }
+    }
+
+    /// How long files are to be, from the next one on: what the log
+    /// [expects](crate::TxnLog::expected_bytes) to fill.
+    pub fn set_bytes(&mut self, bytes: u64) {
+        self.bytes = bytes;
     }
 
     /// Does one small piece of the work. To be begun only while the log
@@ -75,16 +84,16 @@ impl<D: Disk> LogPreparer<D> {
     }
 
     fn try_step(&mut self) -> Result<Option<Segment<D::File>>, StorageError> {
-        let LogOptions { prepare_bytes, force_sync, .. } = self.options;
+        let (bytes, force_sync) = (self.bytes, self.options.force_sync);
         let Some(segment) = &mut self.segment else {
             let dir = self.dirs.log();
-            require_free(&*self.disk, dir, prepare_bytes + RESERVE_BYTES)?;
+            require_free(&*self.disk, dir, bytes + RESERVE_BYTES)?;
             let path = dir.join(file_name::PREPARED_LOG);
             self.segment = Some(Segment::create(&*self.disk, path, force_sync)?);
             return Ok(None);
         };
-        let zeroed = segment.fill(FILL_BYTES.min(prepare_bytes), force_sync)?;
-        Ok(if zeroed >= prepare_bytes { self.segment.take() } else { None })
+        let zeroed = segment.fill(FILL_BYTES.min(bytes), force_sync)?;
+        Ok(if zeroed >= bytes { self.segment.take() } else { None })
     }
 }
 

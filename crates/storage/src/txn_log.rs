@@ -25,7 +25,7 @@ use crate::recovery::list;
 /// How a log is written.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// `zookeeper.preAllocSize` in bytes: how large a file is prepared ahead; 0 for not at all.
+    /// `zookeeper.preAllocSize` in bytes: how large a file is prepared ahead at most; 0 for not at all.
     pub prepare_bytes: u64,
     /// `zookeeper.forceSync`: false leaves durability to the operating system.
     pub force_sync: bool,
@@ -64,6 +64,8 @@ pub struct TxnLog<D: Disk> {
     current: Option<Segment<D::File>>,
     /// The next file, under a temporary name.
     prepared: Option<Segment<D::File>>,
+    /// How long the file before this one has become.
+    former_bytes: u64,
     buffer: Vec<u8>,
     first_buffered: Option<Zxid>,
     last: Zxid,
@@ -95,6 +97,7 @@ impl<D: Disk> TxnLog<D> {
             options,
             current: None,
             prepared: None,
+            former_bytes: 0,
             buffer: Vec::new(),
             first_buffered: None,
             last,
@@ -189,9 +192,19 @@ impl<D: Disk> TxnLog<D> {
     pub fn roll(&mut self) -> Result<(), StorageError> {
         match self.current.take() {
             // The zeros behind the last record are not needed any more.
-            Some(segment) => segment.cut(),
+            Some(segment) => {
+                self.former_bytes = segment.end();
+                segment.cut()
+            }
             None => Ok(()),
         }
+    }
+
+    /// How long the next file should be: a quarter longer than the one before. Most files end with a
+    /// snapshot, much alike, and zeros that are cut off again cost the disk as much as records do.
+    pub fn expected_bytes(&self) -> u64 {
+        let expected = (self.former_bytes + self.former_bytes / 4).max(ROLL_BYTES_MIN);
+        expected.min(self.options.prepare_bytes)
     }
 
     /// Whether the next file should be prepared now: one is being written, and none is there.

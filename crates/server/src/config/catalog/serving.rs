@@ -71,7 +71,7 @@ pub(super) const STORAGE: &[Key] = keys! {
     "snapCount" Property A "100000" Works "as Apache; below 2 is 2. A snapshot starts no sooner than four times the last one's duration after it";
     "snapSizeLimitInKb" Property A "4194304" Works "as Apache; 0 or less is off";
     "txnLogSizeLimitInKb" Property B "-1" Works "as Apache";
-    "preAllocSize" Property A "65536" Works "how far ahead of its content a log file is prepared, in KiB; see `decisions/0002`";
+    "preAllocSize" Property A "65536" Works "how far ahead of its content a log file is prepared at most, in KiB; see `decisions/0002`";
     "forceSync" Property A "yes" Works "as Apache: `no` acknowledges what a crash of the machine may lose";
     "fsync.warningthresholdms" Property B "1000" Works "as Apache, and without the prefix as a -D flag";
     "snapshot.compression.method" Property A "none" Works "as Apache: `gz`, `snappy`";

@@ -91,7 +91,7 @@ impl Fault {
         match self {
             Fault::Path { path, .. } => value["path"] = path.as_str().into(),
             Fault::Client { error, path } => {
-                if let Some(path) = path {
+                if let Some(path) = path.as_ref().filter(|path| !path.is_empty()) {
                     value["path"] = path.as_str().into();
                 }
                 if let Some(code) = error.code() {
@@ -172,16 +172,16 @@ fn client_text(error: &Error, path: Option<&str>) -> String {
                 + &format!(": no session within {} ms", within.as_millis())
         }
         other => match path {
-            Some(path) => format!("{other}: {path}"),
-            None => other.to_string(),
+            Some(path) if !path.is_empty() => format!("{other}: {path}"),
+            _ => other.to_string(),
         },
     }
 }
 
 fn keeper_code(name: &str, path: Option<&str>) -> String {
     match path {
-        Some(path) => format!("KeeperErrorCode = {name} for {path}"),
-        None => format!("KeeperErrorCode = {name}"),
+        Some(path) if !path.is_empty() => format!("KeeperErrorCode = {name} for {path}"),
+        _ => format!("KeeperErrorCode = {name}"),
     }
 }
 

@@ -101,11 +101,11 @@ async fn watches(client: &Client) -> Result<()> {
     let mut all = client.add_watch("/example", WatchMode::PersistentRecursive).await?;
     client.set_data("/example/plain", b"three", ExpectedVersion::Any).await?;
     client.create("/example/later", b"", &CreateOptions::persistent()).await?;
-    assert_eq!(changed.await?.kind, EventKind::NodeDataChanged);
-    assert_eq!(appeared.await?.kind, EventKind::NodeCreated);
-    assert_eq!(more.await?.kind, EventKind::NodeChildrenChanged);
+    assert_eq!(changed.await?.kind, EventKind::DataChanged);
+    assert_eq!(appeared.await?.kind, EventKind::Created);
+    assert_eq!(more.await?.kind, EventKind::ChildrenChanged);
     for path in ["/example/plain", "/example/later"] {
-        assert_eq!(all.next().await?.path, path);
+        assert_eq!(all.next().await.expect("it goes on").path, path);
     }
     assert!(client.has_watch("/example", WatcherType::PersistentRecursive));
     client.remove_watches("/example", WatcherType::Any, false).await

@@ -154,7 +154,8 @@ pub fn round(
     let foreign = Foreign::start(&addresses(&machines), dir)?;
     let mut round = Round { machines, people, foreign, rng, repairs: Vec::new(), outcome };
     round.live(busy)?;
-    let verdict = round.settle().and_then(|()| round.leave()).and_then(|()| round.judge());
+    let verdict =
+        round.settle().and_then(|()| round.leave()).and_then(|config| round.judge(&config));
     if let Err(text) = verdict {
         let logs: Vec<String> = (0..=servers)
             .map(|index| {
@@ -217,9 +218,11 @@ impl Round<'_> {
     }
 
     /// All clients leave, and every session has to end: also those of which a client was told that they
-    /// are gone by a leader that could not make it true any more.
-    fn leave(&mut self) -> Result<(), String> {
+    /// are gone by a leader that could not make it true any more. Returns what `/zookeeper/config` holds:
+    /// nobody comes behind this, for whoever is killed right then need not have heard of it.
+    fn leave(&mut self) -> Result<Vec<u8>, String> {
         let addresses = addresses(&self.machines);
+        let config = config_of(addresses[0]).map_err(|error| error.to_string())?;
         self.people.act(Phase::Gone, &addresses);
         let deadline = Instant::now() + SETTLE;
         while (0..addresses.len()).any(|index| !self.machines.is_deserted(index)) {
@@ -228,7 +231,7 @@ impl Round<'_> {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(())
+        Ok(config)
     }
 
     fn repair(&mut self, now: Instant) -> Result<(), String> {
@@ -332,8 +335,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn judge(&mut self) -> Result<(), String> {
-        let config = config_of(self.machines.address(0)).map_err(|error| error.to_string())?;
+    fn judge(&mut self, config: &[u8]) -> Result<(), String> {
         let count = self.machines.len();
         for index in 0..count {
             self.machines.kill(index);
@@ -350,7 +352,7 @@ impl Round<'_> {
         let history = &self.people.history;
         let handshakes = BTreeMap::new();
         let mut checker = Checker::new(history, &handshakes, true);
-        checker.set_surroundings(OUTSIDE, config.clone());
+        checker.set_surroundings(OUTSIDE, config.to_vec());
         let foreign = self.foreign.report()?;
         checker.set_foreign(foreign.sessions.keys().copied().collect());
         let (mut violations, model, seen) = checker.judge(&log);
@@ -358,7 +360,7 @@ impl Round<'_> {
         violations.extend(foreign.judge(&log));
         for (index, tree) in (0..count).rev().zip(&mut trees) {
             // Every server writes it by itself when it starts.
-            tree.set_config(&config, Zxid::ZERO);
+            tree.set_config(config, Zxid::ZERO);
             if let Err(text) = same_state(&model, tree) {
                 violations.push(format!("server {}: {text}", index + 1));
             }

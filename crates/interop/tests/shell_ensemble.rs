@@ -9,13 +9,20 @@ use oxikeeper_interop::shells::{Said, Shell, Whose};
 const ASKED: u8 = 2;
 
 /// What a command said on either stream, without versions of configurations: each change has another one.
+/// Where clients connect Apache's lists in any order. A word about Java's line editor is none of a command's.
 fn masked(said: &Said) -> (Vec<String>, Vec<String>) {
     let lines = |text: &str| {
-        let mask = |line: &str| match line.split_once("version=") {
-            Some((before, _)) => format!("{before}version=..."),
-            None => line.to_owned(),
+        let mask = |line: &str| match (line.split_once("version="), line.split_once(" 127.")) {
+            (Some((before, _)), _) => format!("{before}version=..."),
+            (None, Some((version, hosts))) if u64::from_str_radix(version, 16).is_ok() => {
+                let mut hosts: Vec<&str> =
+                    hosts.split(',').map(|host| host.trim_start_matches("127.")).collect();
+                hosts.sort_unstable();
+                hosts.join(",")
+            }
+            _ => line.to_owned(),
         };
-        text.lines().map(mask).collect()
+        text.lines().filter(|line| !line.starts_with("JLine")).map(mask).collect()
     };
     (lines(&said.stdout), lines(&said.stderr))
 }
@@ -64,10 +71,14 @@ fn both_shells_change_the_members_of_an_ensemble() {
         (answers, shell.end().code)
     });
     let [(apaches, apaches_end), (ours, our_end)] = answers;
+    let mut different = Vec::new();
     for ((line, apaches), ours) in script.iter().zip(&apaches).zip(&ours) {
         println!("> {line}\n  {apaches:?}");
-        assert_eq!(ours, apaches, "{line}");
+        if ours != apaches {
+            different.push(format!("> {line}\n  Apache's {apaches:?}\n  ours     {ours:?}"));
+        }
     }
+    assert!(different.is_empty(), "{}", different.join("\n"));
     assert_eq!(our_end, apaches_end);
     let committed = apaches.iter().filter(|(out, _)| out[..].join("\n").contains("Committed new"));
     assert_eq!(committed.count(), 4, "each change was made");

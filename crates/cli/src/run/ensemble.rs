@@ -65,7 +65,8 @@ pub async fn reconfig(output: &Output, client: &Client, change: &Reconfig) -> Re
         members.as_deref(),
         change.version,
     );
-    let (data, stat) = done.await.map_err(|error| Fault::Client { error, path: None })?;
+    // Apache's client names an empty path here.
+    let (data, stat) = done.await.map_err(|error| Fault::client(error, ""))?;
     let config = String::from_utf8_lossy(&data);
     output.line(&format!("Committed new configuration:\n{config}"));
     if change.stat {

@@ -9,7 +9,7 @@ mod operations;
 #[allow(dead_code, reason = "a program, whose main is not called here")]
 mod recipes;
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn every_example_works_on_both() {
     for kind in [Kind::Oxikeeper, Kind::APACHE] {
         println!("against {}", kind.name());

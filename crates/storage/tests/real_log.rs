@@ -83,3 +83,40 @@ fn a_durable_write_of_any_shape() {
     expected[8192..12288].fill(9);
     assert!(std::fs::read(&path).unwrap() == expected);
 }
+
+/// A file is prepared as long as the last one was, and a quarter more: 16 MiB at least, and no longer than
+/// the setting allows.
+#[test]
+fn files_are_prepared_as_long_as_they_are_used() {
+    const MIB: u64 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = Dirs::new(dir.path(), dir.path());
+    dirs.prepare(&RealDisk, true).unwrap();
+    let options = LogOptions { prepare_bytes: 30 * MIB, force_sync: false, roll_bytes: None };
+    let mut log = TxnLog::new(Arc::new(RealDisk), dirs.clone(), options, Zxid::new(0));
+    let mut last = 0;
+    let mut expected_behind = |mib: u64| {
+        for _ in 0..mib {
+            last += 1;
+            log.append(Zxid::new(last), &vec![7; MIB as usize]).unwrap();
+            log.sync().unwrap();
+        }
+        log.roll().unwrap();
+        log.expected_bytes()
+    };
+    assert_eq!(expected_behind(0), 16 * MIB);
+    assert_eq!(expected_behind(2), 16 * MIB);
+    let behind_twenty = expected_behind(20);
+    assert!((25 * MIB..26 * MIB).contains(&behind_twenty), "{behind_twenty}");
+    assert_eq!(expected_behind(40), 30 * MIB);
+    assert_eq!(expected_behind(1), 16 * MIB, "once it is used less, it is prepared less");
+
+    let mut preparer = LogPreparer::new(Arc::new(RealDisk), dirs.clone(), options);
+    preparer.set_bytes(3 * MIB);
+    while !matches!(preparer.step(), Progress::Ready(_)) {}
+    let prepared = RealDisk.list(dirs.log()).unwrap();
+    let is_prepared = |name: &&String| !name.starts_with("log.");
+    let name = prepared.iter().find(is_prepared).expect("a file under a temporary name");
+    let length = dirs.log().join(name).metadata().unwrap().len();
+    assert!((3 * MIB..3 * MIB + MIB / 8).contains(&length), "{length}");
+}

@@ -62,7 +62,7 @@ async fn writes(client: &Client) -> Result<()> {
         .delete(&created.path, ExpectedVersion::Any)
         .commit()
         .await?;
-    assert!(matches!(done[1], TxnResult::Created(_)));
+    assert!(matches!(done[1], TxnResult::Created { .. }));
     let failed = client.transaction().check("/example/plain", 7).commit().await;
     assert!(matches!(failed, Err(Error::Transaction { index: 0, .. })));
     Ok(())
@@ -98,12 +98,16 @@ async fn watches(client: &Client) -> Result<()> {
     let (_, _, changed) = client.get_data_watch("/example/plain").await?;
     let (_, appeared) = client.exists_watch("/example/later").await?;
     let (_, more) = client.get_children_watch("/example").await?;
-    let mut all = client.add_watch("/example", WatchMode::PersistentRecursive).await?;
     client.set_data("/example/plain", b"three", ExpectedVersion::Any).await?;
     client.create("/example/later", b"", &CreateOptions::persistent()).await?;
     assert_eq!(changed.await?.kind, EventKind::DataChanged);
     assert_eq!(appeared.await?.kind, EventKind::Created);
     assert_eq!(more.await?.kind, EventKind::ChildrenChanged);
+
+    // One that stays, for everything below.
+    let mut all = client.add_watch("/example", WatchMode::PersistentRecursive).await?;
+    client.set_data("/example/plain", b"four", ExpectedVersion::Any).await?;
+    client.set_data("/example/later", b"", ExpectedVersion::Any).await?;
     for path in ["/example/plain", "/example/later"] {
         assert_eq!(all.next().await.expect("it goes on").path, path);
     }

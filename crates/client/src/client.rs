@@ -607,7 +607,8 @@ impl Client {
     }
 
     /// All changes of a node, or of everything below it, from now on. The node need not be there. Servers from
-    /// 3.6 on.
+    /// 3.6 on; before 3.9 Apache's keep one kind of watch per session and path, so this one takes the place of
+    /// one-shot watches at the same path, which then never fire.
     ///
     /// ```no_run
     /// # use oxikeeper_client::*;

@@ -96,7 +96,7 @@ fn several_in_one_request() {
             .commit()
             .await
             .unwrap();
-        assert!(matches!(&results[0], TxnResult::Created(created) if created.path == "/a"));
+        assert!(matches!(&results[0], TxnResult::Created { path, .. } if path == "/a"));
         assert!(matches!(results[2], TxnResult::Set(stat) if stat.version == 1));
         assert_eq!((&results[1], &results[4]), (&TxnResult::Checked, &TxnResult::Deleted));
         let failed = client.transaction().create("/c", "", &persistent).check("/a", 7).commit();
@@ -173,7 +173,7 @@ fn a_chroot_is_put_before_everything() {
         outside.set_data("/app", b"x", 0).await.unwrap();
         assert_eq!(below.next().await.unwrap().path, "/");
         let results = inside.transaction().create("/b", "", &persistent).commit().await.unwrap();
-        assert!(matches!(&results[0], TxnResult::Created(created) if created.path == "/b"));
+        assert!(matches!(&results[0], TxnResult::Created { path, .. } if path == "/b"));
         assert_eq!(inside.get_ephemerals("/").await.unwrap(), ["/a"]);
         inside.get_config().await.unwrap();
     });

@@ -1,4 +1,4 @@
-//! The examples of the client library, as a reader runs them, on our server and on Apache's.
+//! The examples of the client library, as a reader runs them, on our server and on two of Apache's.
 
 use oxikeeper_interop::server::{Kind, Server};
 
@@ -10,8 +10,8 @@ mod operations;
 mod recipes;
 
 #[tokio::test]
-async fn every_example_works_on_both() {
-    for kind in [Kind::Oxikeeper, Kind::APACHE] {
+async fn every_example_works_everywhere() {
+    for kind in [Kind::Oxikeeper, Kind::APACHE, Kind::Apache("3.8.0")] {
         println!("against {}", kind.name());
         let dir = tempfile::tempdir().expect("a temporary directory");
         let settings = "-Dzookeeper.extendedTypesEnabled=true\n";

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use oxikeeper_proto::multi::MultiHeader;
 use oxikeeper_proto::reply::{
     ClientInfo, Create2Reply, ErrorReply, GetAclReply, GetAllChildrenNumberReply,
-    GetChildren2Reply, GetChildrenReply, GetDataReply, StatReply, WhoAmIReply,
+    GetChildren2Reply, GetChildrenReply, GetDataReply, PathReply, StatReply, WhoAmIReply,
 };
 use oxikeeper_proto::{Acl, DecodeError, ErrorCode, OpCode, Reader, Stat};
 
@@ -15,8 +15,13 @@ use crate::{Chroot, Created, Error};
 /// The result of one operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnResult {
-    /// The node as it was created.
-    Created(Created),
+    /// A node was created.
+    Created {
+        /// Its path, with the digits that a server appends to sequential ones.
+        path: String,
+        /// Its statistics; Apache 3.8.0 does not tell them in a transaction.
+        stat: Option<Stat>,
+    },
     /// The node's statistics behind the set.
     Set(Stat),
     /// Gone.
@@ -138,7 +143,14 @@ fn transaction(
             continue;
         }
         results.push(match OpCode::from_wire(header.op) {
-            Some(OpCode::Create2) => TxnResult::Created(created(reader, chroot)?),
+            Some(OpCode::Create2) => {
+                let Created { path, stat } = created(reader, chroot)?;
+                TxnResult::Created { path, stat: Some(stat) }
+            }
+            Some(OpCode::Create) => {
+                let path = reader.get::<PathReply<'_>>()?.path.unwrap_or_default();
+                TxnResult::Created { path: chroot.strip(&path).to_owned(), stat: None }
+            }
             Some(OpCode::SetData) => TxnResult::Set(reader.get()?),
             Some(OpCode::Delete) => TxnResult::Deleted,
             Some(OpCode::Check) => TxnResult::Checked,
@@ -180,5 +192,27 @@ fn reads(reader: &mut Reader<'_>) -> Result<Vec<Result<ReadResult, Error>>, Deco
             }
             _ => return Err(undefined(header.op)),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxikeeper_proto::Encode;
+
+    use super::*;
+
+    #[test]
+    fn a_created_node_of_a_transaction_may_come_without_statistics() {
+        let mut bytes = Vec::new();
+        let header = MultiHeader { op: OpCode::Create.to_wire(), done: false, err: 0 };
+        header.encode(&mut bytes);
+        "/app/a".encode(&mut bytes);
+        MultiHeader::END.encode(&mut bytes);
+        let chroot = Chroot::new("/app").expect("a chroot");
+        let created = TxnResult::Created { path: "/a".to_owned(), stat: None };
+        assert_eq!(
+            decode(&Expect::Transaction, &bytes, &chroot),
+            Ok(Ok(Answer::Transaction(vec![created])))
+        );
     }
 }

@@ -72,6 +72,24 @@ pub struct Config {
     pub limits: Limits,
 }
 
+#[cfg(test)]
+impl Config {
+    /// Three hosts, nine seconds, all else as by default.
+    pub(crate) fn of_tests() -> Config {
+        Config {
+            hosts: 3,
+            chroot: Chroot::default(),
+            session_timeout: Duration::from_secs(9),
+            connect_timeout: Duration::from_secs(1),
+            allow_read_only: false,
+            auths: Vec::new(),
+            resume: None,
+            retry: RetryPolicy::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// What whoever drives a session is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {

@@ -195,11 +195,10 @@ mod tests {
     use std::future::Future;
     use std::sync::OnceLock;
     use std::task::Wake;
-    use std::time::Duration;
 
     use super::*;
+    use crate::LostReason;
     use crate::session::Config;
-    use crate::{Chroot, Limits, LostReason, RetryPolicy};
 
     /// Notes the client's state at the moment of being woken.
     struct Witness {
@@ -215,18 +214,7 @@ mod tests {
 
     #[test]
     fn who_hears_that_he_has_closed_finds_the_client_closed() {
-        let config = Config {
-            hosts: 1,
-            chroot: Chroot::default(),
-            session_timeout: Duration::from_secs(9),
-            connect_timeout: Duration::from_secs(1),
-            allow_read_only: false,
-            auths: Vec::new(),
-            resume: None,
-            retry: RetryPolicy::default(),
-            limits: Limits::default(),
-        };
-        let shared = Arc::new(Shared::new(Session::new(config, 1), 16));
+        let shared = Arc::new(Shared::new(Session::new(Config::of_tests(), 1), 16));
         let mut close =
             shared.call(&Request::Close, |answer, _| (answer == Answer::Done).then_some(()));
         let witness = Arc::new(Witness { shared: shared.clone(), state: OnceLock::new() });

@@ -11,8 +11,8 @@ use oxikeeper_proto::{Encode, OpCode, Reader, SessionId, Stat, Zxid};
 
 use super::{Answer, Config, Output, Request, Session, Step};
 use crate::{
-    Chroot, CreateOptions, Error, EventKind, ExpectedVersion, Limits, LostReason, Outcome,
-    RetryPolicy, State, WatchMode,
+    CreateOptions, Error, EventKind, ExpectedVersion, LostReason, Outcome, RetryPolicy, State,
+    WatchMode,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(9);
@@ -42,17 +42,7 @@ struct Scene {
 
 impl Scene {
     fn with(change: impl FnOnce(&mut Config)) -> Scene {
-        let mut config = Config {
-            hosts: 3,
-            chroot: Chroot::default(),
-            session_timeout: TIMEOUT,
-            connect_timeout: Duration::from_secs(1),
-            allow_read_only: false,
-            auths: Vec::new(),
-            resume: None,
-            retry: RetryPolicy::default(),
-            limits: Limits::default(),
-        };
+        let mut config = Config::of_tests();
         change(&mut config);
         Scene {
             session: Session::new(config, 1),

@@ -14,7 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::nudge::Nudge;
-use crate::server::{Kind, four_letter_word, free_port, oxikeeper_bin, repository};
+use crate::port::free_port;
+use crate::server::{Kind, four_letter_word, oxikeeper_bin, repository};
 
 /// JVMs on a busy machine are slow, elections among them too.
 pub const PATIENCE: Duration = Duration::from_secs(120);

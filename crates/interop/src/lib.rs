@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod generate;
 pub mod normalise;
 pub mod nudge;
+pub mod port;
 pub mod random;
 pub mod recipes;
 pub mod record;

@@ -14,7 +14,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::server::{Kind, Server, free_port, repository};
+use crate::port::free_port;
+use crate::server::{Kind, Server, repository};
 use proxy::Proxy;
 
 const STANDALONE: &str = "extendedTypesEnabled=true\n-Dznode.container.checkIntervalMs=300\n\

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use oxikeeper_interop::client::RawClient;
-use oxikeeper_interop::server::{Kind, Server, free_port};
+use oxikeeper_interop::port::free_port;
+use oxikeeper_interop::server::{Kind, Server};
 use oxikeeper_proto::request::{CreateRequest, SetDataRequest, WatchableRequest};
 use oxikeeper_proto::{AclEntry, OpCode};
 use serde_json::Value;

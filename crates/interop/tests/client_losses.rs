@@ -11,7 +11,8 @@ use oxikeeper_client::{
     State, StateStream, WatchMode,
 };
 use oxikeeper_interop::ensemble::Ensemble;
-use oxikeeper_interop::server::{Kind, Server, free_port};
+use oxikeeper_interop::port::free_port;
+use oxikeeper_interop::server::{Kind, Server};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const KINDS: [Kind; 2] = [Kind::Oxikeeper, Kind::APACHE];

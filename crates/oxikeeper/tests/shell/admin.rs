@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, create_body, op};
-use crate::support::process::{Home, Server, free_port};
+use crate::support::port::free_port;
+use crate::support::process::{Home, Server};
 use crate::support::{PATIENCE, wait_for, wait_until};
 
 /// A server with an AdminServer and metrics, and where those are.

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::PATIENCE;
-use crate::support::process::{Home, Server, free_port};
+use crate::support::port::free_port;
+use crate::support::process::{Home, Server};
 use crate::support::witness::Witness;
 
 const MIB: u64 = 1 << 20;

@@ -10,7 +10,8 @@ use crate::admin::{get, loopback, start, status};
 use crate::support::client::{Client, create_body, op};
 use crate::support::disks::{freeze, mount_ext4};
 use crate::support::namespace::{Namespace, has_program, inside};
-use crate::support::process::{Home, free_port};
+use crate::support::port::free_port;
+use crate::support::process::Home;
 use crate::support::{PATIENCE, wait_for, wait_until};
 
 /// Holds one thread of a process in its next wait for events, until it is dropped.

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 use crate::support::client::Client;
-use crate::support::process::{Ended, OXIKEEPER, free_port, run, run_command, word};
+use crate::support::port::free_port;
+use crate::support::process::{Ended, OXIKEEPER, run, run_command, word};
 use crate::support::{PATIENCE, wait_for};
 
 fn bin(script: &str) -> PathBuf {

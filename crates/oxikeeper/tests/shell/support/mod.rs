@@ -3,6 +3,8 @@
 pub mod client;
 pub mod disks;
 pub mod namespace;
+#[path = "../../../../interop/src/port.rs"]
+pub mod port;
 pub mod process;
 pub mod trio;
 pub mod witness;

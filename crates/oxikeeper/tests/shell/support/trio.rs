@@ -1,10 +1,10 @@
 //! Three servers of one ensemble.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 
 use super::client::Client;
+use super::port::free_port;
 use super::process::{Home, Server, word};
 use super::wait_for;
 
@@ -13,11 +13,7 @@ pub type Ports = [[u16; 2]; 3];
 
 /// Free ones.
 pub fn ports() -> Ports {
-    // All are held until all are known, so that no two are the same.
-    let held: Vec<TcpListener> =
-        (0..6).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-    let port = |at: usize| held[at].local_addr().expect("it is bound").port();
-    [0, 1, 2].map(|server| [port(2 * server), port(2 * server + 1)])
+    [(); 3].map(|()| [free_port(), free_port()])
 }
 
 /// A directory for server `id`, with these settings beside the server lines.

@@ -16,7 +16,7 @@ impl Bursts {
     /// For files: the rest after a step of the sync keeps the disk free for logs, also those of other
     /// servers.
     pub fn to_disk() -> Bursts {
-        Bursts { burst_bytes: 4 << 20, rest: Duration::from_millis(4), since_rest: 0 }
+        Bursts { burst_bytes: 1 << 20, rest: Duration::from_millis(2), since_rest: 0 }
     }
 
     /// For what another server has to read and to build up as fast as it is sent: short ones, since whoever
@@ -25,10 +25,13 @@ impl Bursts {
         Bursts { burst_bytes: 256 << 10, rest: Duration::from_millis(1), since_rest: 0 }
     }
 
-    /// So many bytes were written. Rests if that fills a burst.
+    /// So many bytes were written. Rests if that fills a burst; else whoever waits for the processor has it
+    /// first, without the end of a time slice.
     pub fn wrote(&mut self, bytes: usize) {
         if self.is_rest_due(bytes) {
             thread::sleep(self.rest);
+        } else {
+            thread::yield_now();
         }
     }
 

@@ -20,6 +20,9 @@ use tracing::{error, warn};
 use crate::bursts::Bursts;
 use crate::clock::Clock;
 
+/// Nodes walked for a snapshot between two looks whether others want the processor.
+const NODES_PER_PIECE: usize = 512;
+
 /// The files, and how they are read.
 pub struct Files<D: Disk> {
     /// Where they are.
@@ -245,7 +248,7 @@ impl<D: Disk> Files<D> {
         let mut writer =
             SnapshotWriter::begin(&*self.disk, &self.dirs, walk.zxid(), self.compression)?;
         let mut bytes = Vec::new();
-        while !tree.walk_snapshot(&mut walk, &mut bytes, 4096) {
+        while !tree.walk_snapshot(&mut walk, &mut bytes, NODES_PER_PIECE) {
             writer.write(&bytes)?;
             wrote(bytes.len());
             bytes.clear();

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use oxikeeper_proto::txn::decode_payload;
 use oxikeeper_proto::{Reader, Txn, TxnDigest, TxnHeader, Zxid};
@@ -87,7 +88,8 @@ pub struct LogReader<F> {
     end: Option<LogEnd>,
 }
 
-const WINDOW_BYTES: usize = 256 * 1024;
+/// Read at a time. Between two windows others get the processor, as between two pieces of a snapshot.
+const WINDOW_BYTES: usize = 32 * 1024;
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
 
@@ -338,6 +340,7 @@ impl<F: DiskFile> LogReader<F> {
         }
         let window_end = self.window_at + self.window.len() as u64;
         if position < self.window_at || position + count as u64 > window_end {
+            thread::yield_now();
             self.window.clear();
             self.window.resize(count.max(WINDOW_BYTES), 0);
             let mut filled = 0;

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::thread;
 
 use oxikeeper_proto::replay::ReplayFault;
 pub use oxikeeper_proto::replay::{Discard, SnapshotSink};
@@ -59,7 +60,9 @@ pub struct Trailer {
 const MAGIC: i32 = 0x5A4B_534E;
 /// A string or buffer may be this long; it is read piece by piece, so a wrong length costs nothing.
 const FIELD_BYTES_MAX: usize = 1 << 30;
-const PIECE_BYTES: usize = 256 * 1024;
+/// Read at a time. Between two pieces others get the processor: on a machine where all are taken, whoever
+/// serves clients would wait for the end of a time slice, some milliseconds.
+const PIECE_BYTES: usize = 16 * 1024;
 /// After so many bytes of content, and every doubling, the sink is told what share of all that was.
 const FIRST_SHARE_BYTES: u64 = 1 << 20;
 const SEAL_BYTES: usize = 13;
@@ -122,6 +125,7 @@ impl Sections {
                 buffer.drain(..at);
                 at = 0;
                 self.read_piece(&mut buffer)?;
+                thread::yield_now();
             }
             let taken = parser.parse(&buffer[at..], sink)?;
             self.adler.write(&buffer[at..at + taken]);

@@ -59,7 +59,7 @@ pub struct SnapshotFile {
 
 /// Written bytes are made durable in steps of this size, so that the end brings no flood that the
 /// log's syncs have to wait for.
-const SYNC_STEP_BYTES: u64 = 4 << 20;
+const SYNC_STEP_BYTES: u64 = 1 << 20;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Writes to a file of a [`Disk`], buffered.

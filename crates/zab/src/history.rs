@@ -21,6 +21,9 @@ pub struct Proposal {
     pub payload: Bytes,
 }
 
+/// As much is kept for learners that the log is read for, before they have to be sent a snapshot.
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
+
 /// The end of the history. See the module's head.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -29,6 +32,9 @@ pub struct History {
     /// many transactions an epoch had, its successor does not say.
     before: Option<Zxid>,
     committed: VecDeque<Proposal>,
+    committed_bytes: usize,
+    /// See [`keep_from`](Self::keep_from).
+    kept_from: Option<Zxid>,
     logged: VecDeque<Proposal>,
     last_committed: Zxid,
     durable: Zxid,
@@ -42,7 +48,9 @@ impl History {
         let mut history = History {
             limit: limit.max(1),
             before: tail.is_empty().then_some(last),
+            committed_bytes: tail.iter().map(|proposal| proposal.payload.len()).sum(),
             committed: tail.into(),
+            kept_from: None,
             logged: VecDeque::new(),
             last_committed: last,
             durable: last,
@@ -133,6 +141,7 @@ impl History {
         while let Some(proposal) = self.logged.pop_front_if(|proposal| proposal.zxid <= zxid) {
             assert!(proposal.zxid > self.last_committed, "commits go up");
             self.last_committed = proposal.zxid;
+            self.committed_bytes += proposal.payload.len();
             self.committed.push_back(proposal);
         }
         self.shorten();
@@ -143,11 +152,22 @@ impl History {
         *self = History::new(self.limit, last, tail);
     }
 
+    /// Keeps what is committed from here on, beyond the usual number, up to [`KEPT_BYTES_MAX`]: the log is
+    /// being read up to here for a learner, and more is committed meanwhile. `None` is the end of that.
+    pub fn keep_from(&mut self, zxid: Option<Zxid>) {
+        self.kept_from = zxid;
+        self.shorten();
+    }
+
     fn shorten(&mut self) {
         while self.committed.len() > self.limit
-            && let Some(dropped) = self.committed.pop_front()
+            && let Some(oldest) = self.committed.pop_front_if(|oldest| {
+                self.kept_from.is_none_or(|from| oldest.zxid < from)
+                    || self.committed_bytes > KEPT_BYTES_MAX
+            })
         {
-            self.before = Some(dropped.zxid);
+            self.committed_bytes -= oldest.payload.len();
+            self.before = Some(oldest.zxid);
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Leader {
     last_proposed: Zxid,
     /// Syncs that wait for this transaction to be committed.
     syncs: VecDeque<(Zxid, LinkId)>,
+    /// When the next piece is due for learners that are fed.
+    feed_at: Now,
     half_tick_at: Now,
     is_half: bool,
     failed: Option<String>,
@@ -92,6 +94,7 @@ impl Leader {
             acknowledged: BTreeMap::new(),
             last_proposed: last,
             syncs: VecDeque::new(),
+            feed_at: now,
             half_tick_at: now,
             is_half: false,
             failed: None,
@@ -143,7 +146,7 @@ impl Leader {
             _ => Some(self.phase_until),
         };
         let of_learners = self.learners.values().filter_map(|handler| handler.deadline(cx)).min();
-        own.into_iter().chain(of_learners).min()
+        own.into_iter().chain(of_learners).chain(self.next_feed()).min()
     }
 
     /// Gives up, for a reason from outside.
@@ -169,6 +172,7 @@ impl Leader {
         for link in late {
             self.drop_learner(link, "was silent for too long", cx);
         }
+        self.feed_all(now, cx);
         match self.phase {
             Phase::Established => self.half_ticks(now, cx),
             Phase::Gathering | Phase::Asking | Phase::Syncing if now >= self.phase_until => {
@@ -431,6 +435,7 @@ impl Leader {
 
     fn gone(&mut self, link: LinkId, handler: &Handler, reason: &str, cx: &mut Context<'_>) {
         self.syncs.retain(|(_, waiting)| *waiting != link);
+        self.keep_for_readers(cx);
         let server = handler.server;
         if handler.is_live() {
             warn!(%server, reason, "a learner is gone");

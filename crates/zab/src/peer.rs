@@ -242,6 +242,7 @@ impl Peer {
             return;
         }
         self.half = Half::Looking;
+        self.history.keep_from(None);
         let (last, epoch) = (self.history.last_vote(), self.epochs.current);
         if let Some(leader) = self.designated.take() {
             let state = match () {

@@ -50,7 +50,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(200);
 const TICK_SPACING: Duration = Duration::from_millis(1);
 /// Between two attempts to open the election port anew.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
-const READ_BYTES: usize = 128 << 10;
+/// Nodes of a snapshot that stand in so much are built up without a break.
+const READ_BYTES: usize = 32 << 10;
 const BACKLOG: i32 = 128;
 
 /// Something for the thread to do.
@@ -568,6 +569,10 @@ impl Net {
                 Ok(Some(0)) | Err(_) => is_over = true,
                 Ok(Some(count)) => {
                     goes_on = self.take(id, &buffer[..count], &mut is_over);
+                    if self.receiving.is_some() {
+                        // Other servers and their clients may share the processor.
+                        std::thread::yield_now();
+                    }
                     goes_on &= to_the_end || count == buffer.len();
                 }
                 Ok(None) => break,

@@ -8,6 +8,7 @@ use oxikeeper_proto::quorum::{PacketKind, QuorumPacket};
 use oxikeeper_proto::time::Now;
 
 use crate::context::Context;
+use crate::history::Proposal;
 use crate::io::{LinkId, Output, Ticket};
 
 /// How far a learner has come. What it may say depends on it.
@@ -21,8 +22,10 @@ pub(super) enum Stage {
     Answering,
     /// Has sent it, with its last zxid; waits for the epoch to begin.
     Promised(Zxid),
-    /// The log on disk is being read for it.
-    Reading { ticket: Ticket, from: Zxid },
+    /// The log on disk is being read for it, from its last transaction to one that was in memory then.
+    Reading { ticket: Ticket, from: Zxid, to: Zxid },
+    /// What it has missed is sent, a piece at a time; the last of it is `to`.
+    Feeding { to: Zxid },
     /// A snapshot is on its way to it.
     Receiving,
     /// Has to acknowledge NEWLEADER.
@@ -41,7 +44,9 @@ pub(super) struct Handler {
     pub stage: Stage,
     /// A snapshot is, or was, how it got our history; counted against the limit.
     pub by_snapshot: bool,
-    /// What waits behind a snapshot.
+    /// What it has missed and was not sent yet.
+    pub missed: VecDeque<Proposal>,
+    /// What waits behind a snapshot, or behind that.
     held: VecDeque<QuorumPacket>,
     heard_at: Now,
     /// It counts as present until then.
@@ -59,6 +64,7 @@ impl Handler {
             is_observer: false,
             stage: Stage::Silent,
             by_snapshot: false,
+            missed: VecDeque::new(),
             held: VecDeque::new(),
             heard_at: now,
             present_until: now.after(cx.config.init_time() + cx.config.sync_time()),
@@ -73,12 +79,18 @@ impl Handler {
 
     /// Whether it gets what is proposed and committed from now on.
     pub fn is_registered(&self) -> bool {
-        matches!(self.stage, Stage::Receiving | Stage::Acknowledging | Stage::Synced | Stage::Live)
+        self.has_to_wait()
+            || matches!(self.stage, Stage::Acknowledging | Stage::Synced | Stage::Live)
+    }
+
+    /// Whether what is proposed and committed waits behind what it has missed.
+    fn has_to_wait(&self) -> bool {
+        matches!(self.stage, Stage::Feeding { .. } | Stage::Receiving)
     }
 
     /// Whether it is being brought to our history.
     pub fn is_syncing(&self) -> bool {
-        matches!(self.stage, Stage::Reading { .. } | Stage::Receiving | Stage::Acknowledging)
+        self.has_to_wait() || matches!(self.stage, Stage::Reading { .. } | Stage::Acknowledging)
     }
 
     /// It has said something.
@@ -110,9 +122,9 @@ impl Handler {
         }
     }
 
-    /// Sends, or holds back what belongs behind a snapshot.
+    /// Sends, or holds back what belongs behind a snapshot or a long DIFF.
     pub fn send(&mut self, link: LinkId, packet: QuorumPacket, cx: &mut Context<'_>) {
-        if self.stage == Stage::Receiving {
+        if self.has_to_wait() {
             self.held.push_back(packet);
         } else {
             cx.out.push(Output::Send(link, packet));
@@ -137,7 +149,7 @@ impl Handler {
         }
     }
 
-    /// The snapshot stands at `zxid`: what was held back follows, but for what it contains.
+    /// It has been sent everything up to `zxid`: what was held back follows, but for what that contains.
     pub fn release(&mut self, now: Now, link: LinkId, zxid: Zxid, cx: &mut Context<'_>) {
         self.stage = Stage::Acknowledging;
         self.heard_at = now;

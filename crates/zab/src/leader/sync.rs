@@ -1,5 +1,7 @@
 //! How a learner is brought to the leader's history. Source: quorum-protocol reference, 4.1 to 4.5.
 
+use std::time::Duration;
+
 use oxikeeper_proto::Zxid;
 use oxikeeper_proto::quorum::QuorumPacket;
 use oxikeeper_proto::time::Now;
@@ -12,6 +14,12 @@ use crate::context::Context;
 use crate::history::{History, Proposal};
 use crate::io::{LinkId, Output, Ticket};
 use crate::mutation::{Mutation, mutated};
+
+/// Transactions sent to a learner in one go of those that it has missed: others wait no longer than that takes,
+/// and where servers share processors the learner's clients and ours get theirs in between.
+const PIECE: usize = 256;
+/// Between two pieces.
+const PIECE_SPACING: Duration = Duration::from_millis(1);
 
 /// What a learner gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +92,11 @@ impl Leader {
         if let Plan::ReadLog { to } = plan {
             let ticket = cx.ticket();
             cx.out.push(Output::ReadLog { from: last, to, ticket });
-            self.set_stage(link, Stage::Reading { ticket, from: last });
+            self.set_stage(link, Stage::Reading { ticket, from: last, to });
+            self.keep_for_readers(cx);
             return;
         }
-        self.sync_by(now, link, last, plan, &[], cx);
+        self.sync_by(now, link, last, plan, Vec::new(), cx);
     }
 
     /// The log was read for a learner, or could not serve it.
@@ -99,16 +108,27 @@ impl Leader {
         cx: &mut Context<'_>,
     ) {
         let reader = self.learners.iter().find_map(|(link, handler)| match handler.stage {
-            Stage::Reading { ticket: asked, from } if asked == ticket => Some((*link, from)),
+            Stage::Reading { ticket: asked, from, .. } if asked == ticket => Some((*link, from)),
             _ => None,
         });
         let Some((link, last)) = reader else { return };
         match records.filter(|records| bridges(records, last, cx.history)) {
             Some(records) => {
-                self.sync_by(now, link, last, Plan::Diff { from: last }, &records, cx);
+                self.sync_by(now, link, last, Plan::Diff { from: last }, records, cx);
             }
-            None => self.sync_by(now, link, last, Plan::Snap, &[], cx),
+            None => self.sync_by(now, link, last, Plan::Snap, Vec::new(), cx),
         }
+        self.keep_for_readers(cx);
+    }
+
+    /// What is committed while the log is read for a learner stays in memory: else it would have to be sent a
+    /// snapshot, though it missed little.
+    pub(super) fn keep_for_readers(&self, cx: &mut Context<'_>) {
+        let of = |handler: &super::Handler| match handler.stage {
+            Stage::Reading { to, .. } => Some(to),
+            _ => None,
+        };
+        cx.history.keep_from(self.learners.values().filter_map(of).min());
     }
 
     fn sync_by(
@@ -117,7 +137,7 @@ impl Leader {
         link: LinkId,
         last: Zxid,
         plan: Plan,
-        from_disk: &[Proposal],
+        from_disk: Vec<Proposal>,
         cx: &mut Context<'_>,
     ) {
         let by_snapshot = plan == Plan::Snap;
@@ -135,55 +155,92 @@ impl Leader {
         if let Some(acknowledged) = self.acknowledged.get_mut(&server) {
             *acknowledged = kept.min(*acknowledged);
         }
-        let mut packets = Vec::new();
-        match plan {
-            Plan::Diff { from } => {
-                packets.push(QuorumPacket::diff(end));
-                let in_memory = cx.history.committed();
-                let mut queued = from;
-                for proposal in from_disk.iter().chain(in_memory) {
-                    if proposal.zxid > queued {
-                        let Proposal { zxid, payload } = proposal.clone();
-                        packets.push(QuorumPacket::proposal(zxid, payload));
-                        packets.push(QuorumPacket::commit(zxid));
-                        queued = zxid;
-                    }
-                }
-            }
-            Plan::Trunc { to } => packets.push(QuorumPacket::trunc(to)),
-            Plan::Snap | Plan::ReadLog { .. } => {}
-        }
-        let new_leader =
-            QuorumPacket::new_leader(self.epoch, cx.quorums.last_seen().text().clone());
         let outstanding: Vec<Proposal> = match is_observer {
             true => Vec::new(),
             false => self.outstanding.iter().cloned().collect(),
         };
+        let new_leader = self.new_leader(cx);
         let Some(handler) = self.learners.get_mut(&link) else { return };
         handler.by_snapshot = by_snapshot;
-        if by_snapshot {
-            cx.out.push(Output::SendSnapshot { link, at_least: end });
-            handler.stage = Stage::Receiving;
-        } else {
-            handler.stage = Stage::Acknowledging;
-            handler.heard(now, cx);
+        match plan {
+            Plan::Diff { from } => {
+                cx.out.push(Output::Send(link, QuorumPacket::diff(end)));
+                // The first one on disk may be the learner's last.
+                handler.missed = from_disk.into();
+                while handler.missed.pop_front_if(|proposal| proposal.zxid <= from).is_some() {}
+                let queued = handler.missed.back().map_or(from, |proposal| proposal.zxid);
+                let newer = cx.history.committed().filter(|proposal| proposal.zxid > queued);
+                handler.missed.extend(newer.cloned());
+                handler.stage = Stage::Feeding { to: end };
+            }
+            Plan::Trunc { to } => {
+                cx.out.push(Output::Send(link, QuorumPacket::trunc(to)));
+                handler.stage = Stage::Feeding { to };
+            }
+            Plan::Snap | Plan::ReadLog { .. } => {
+                cx.out.push(Output::SendSnapshot { link, at_least: end });
+                handler.stage = Stage::Receiving;
+            }
         }
         if mutated(Mutation::NewLeaderTooEarly) {
-            handler.send(link, new_leader.clone(), cx);
-        }
-        for packet in packets {
-            handler.send(link, packet, cx);
+            // Past what holds it back.
+            match by_snapshot {
+                true => handler.send(link, new_leader, cx),
+                false => cx.out.push(Output::Send(link, new_leader)),
+            }
         }
         for Proposal { zxid, payload } in outstanding {
             handler.propose(now, link, QuorumPacket::proposal(zxid, payload), cx);
         }
-        if !by_snapshot && !mutated(Mutation::NewLeaderTooEarly) {
+        self.feed(now, link, cx);
+    }
+
+    /// Sends the next piece of what a learner has missed, and behind the last one what was held back.
+    pub(super) fn feed(&mut self, now: Now, link: LinkId, cx: &mut Context<'_>) {
+        let Some(handler) = self.learners.get_mut(&link) else { return };
+        let Stage::Feeding { to } = handler.stage else { return };
+        let piece = handler.missed.len().min(PIECE);
+        for Proposal { zxid, payload } in handler.missed.drain(..piece) {
+            cx.out.push(Output::Send(link, QuorumPacket::proposal(zxid, payload)));
+            cx.out.push(Output::Send(link, QuorumPacket::commit(zxid)));
+        }
+        self.feed_at = now.after(PIECE_SPACING);
+        if handler.missed.is_empty() {
+            self.release(now, link, to, cx);
+        }
+    }
+
+    /// When the next piece is due.
+    pub(super) fn next_feed(&self) -> Option<Now> {
+        let is_fed = |handler: &super::Handler| matches!(handler.stage, Stage::Feeding { .. });
+        self.learners.values().any(is_fed).then_some(self.feed_at)
+    }
+
+    /// Sends the next piece to everybody whom it is due for.
+    pub(super) fn feed_all(&mut self, now: Now, cx: &mut Context<'_>) {
+        if self.next_feed().is_some_and(|at| now >= at) {
+            for link in self.learners.keys().copied().collect::<Vec<_>>() {
+                self.feed(now, link, cx);
+            }
+        }
+    }
+
+    /// A learner has been sent all up to `zxid`: what happened meanwhile follows, then NEWLEADER, which
+    /// stands for all of it (ZOOKEEPER-3104).
+    fn release(&mut self, now: Now, link: LinkId, zxid: Zxid, cx: &mut Context<'_>) {
+        let new_leader = self.new_leader(cx);
+        let Some(handler) = self.learners.get_mut(&link) else { return };
+        handler.release(now, link, zxid, cx);
+        if !mutated(Mutation::NewLeaderTooEarly) {
             handler.send(link, new_leader, cx);
         }
     }
 
-    /// The snapshot is with the learner: what happened meanwhile follows, then NEWLEADER, which
-    /// stands for all of it (ZOOKEEPER-3104).
+    fn new_leader(&self, cx: &Context<'_>) -> QuorumPacket {
+        QuorumPacket::new_leader(self.epoch, cx.quorums.last_seen().text().clone())
+    }
+
+    /// The snapshot is with the learner.
     pub(super) fn snapshot_sent(
         &mut self,
         now: Now,
@@ -191,14 +248,8 @@ impl Leader {
         zxid: Zxid,
         cx: &mut Context<'_>,
     ) {
-        let text = cx.quorums.last_seen().text().clone();
-        let Some(handler) = self.learners.get_mut(&link) else { return };
-        if handler.stage != Stage::Receiving {
-            return;
-        }
-        handler.release(now, link, zxid, cx);
-        if !mutated(Mutation::NewLeaderTooEarly) {
-            handler.send(link, QuorumPacket::new_leader(self.epoch, text), cx);
+        if self.learners.get(&link).is_some_and(|handler| handler.stage == Stage::Receiving) {
+            self.release(now, link, zxid, cx);
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "multiAddress.*" File B "false, true, 1000" Ensemble "`enabled`, `reachabilityCheckEnabled`, `reachabilityCheckTimeoutMs`; the file's key allows lists with `|` here, Apache needs the -D flag";
     "multiAddress.*" Property B "false, true, 1000" Ensemble "twins of those of the file";
     "quorum.cnxn.threads.size" File C "20" Ensemble "";
-    "commitLogCount" Property A "500" Ensemble "below 500 is 500";
+    "commitLogCount" Property A "500" Ensemble "below 500 is 500; while the log is read for a learner more is kept, up to 64 MiB, so that it can be joined";
     "snapshotSizeFactor" Property B "0.33" Ensemble "the bytes of the transactions that are sent count, not whole files with what is prepared of them (64 MiB each), so that a learner gets a DIFF more often";
     "forceSnapshotSync" Property B "false" Ensemble "a learner gets a snapshot, whatever it has";
     "cnxTimeout" Property A "5000" Ensemble "";

@@ -16,6 +16,7 @@ use zookeeper_client::{Acls, CreateMode};
 
 const PATH: &str = "/bench-clients";
 const DATA: [u8; 100] = [b'x'; 100];
+
 /// How much is asked at once.
 #[derive(Clone, Copy)]
 struct Size {

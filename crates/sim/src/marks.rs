@@ -82,6 +82,8 @@ pub enum Mark {
     DiffSent,
     /// A learner got them from the leader's log on disk.
     DiffFromDisk,
+    /// A learner was to get them in pieces.
+    DiffInPieces,
     /// A learner was told to cut its log.
     TruncSent,
     /// A learner had cut its log.
@@ -121,6 +123,7 @@ impl Mark {
         Mark::ObserverInStep,
         Mark::DiffSent,
         Mark::DiffFromDisk,
+        Mark::DiffInPieces,
         Mark::TruncSent,
         Mark::Truncated,
         Mark::TruncRefused,

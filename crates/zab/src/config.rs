@@ -39,6 +39,9 @@ pub struct PeerConfig {
     pub snap_syncs_max: usize,
     /// `zookeeper.leader.maxConcurrentDiffSyncs`.
     pub diff_syncs_max: usize,
+    /// Transactions sent to a learner in one go of those that it has missed: others wait no longer than that
+    /// takes, and where servers share processors their clients get theirs in between. Apache sends all at once.
+    pub diff_piece: usize,
     /// `reconfigEnabled`: configurations that others tell of are adopted.
     pub reconfig_enabled: bool,
     /// `leaderServes`: clients are served while leading.
@@ -66,6 +69,7 @@ impl PeerConfig {
             observer_delay_ms: 200,
             snap_syncs_max: 10,
             diff_syncs_max: 100,
+            diff_piece: 256,
             reconfig_enabled: false,
             leader_serves: true,
             seed: my_id.0 as u64,

@@ -273,6 +273,7 @@ fn peer_config(my_id: ServerId, config: &Config) -> PeerConfig {
         observer_delay_ms: millis(ensemble.observer_election_delay),
         snap_syncs_max: ensemble.snap_syncs_max as usize,
         diff_syncs_max: ensemble.diff_syncs_max as usize,
+        diff_piece: PeerConfig::new(my_id).diff_piece,
         reconfig_enabled: ensemble.reconfig_enabled,
         leader_serves: ensemble.leader_serves,
         seed: config.node.seed,

@@ -434,6 +434,8 @@ impl Server {
             commit_log_count: knobs.commit_log_count,
             snapshot_size_factor: knobs.snapshot_size_factor,
             notification_max_ms: 2000,
+            // Histories are short here: most of what is missed has to take several.
+            diff_piece: 3,
             seed: rng.draw(),
             ..PeerConfig::new(self.id)
         }

@@ -15,10 +15,7 @@ use crate::history::{History, Proposal};
 use crate::io::{LinkId, Output, Ticket};
 use crate::mutation::{Mutation, mutated};
 
-/// Transactions sent to a learner in one go of those that it has missed: others wait no longer than that takes,
-/// and where servers share processors the learner's clients and ours get theirs in between.
-const PIECE: usize = 256;
-/// Between two pieces.
+/// Between two pieces of a DIFF.
 const PIECE_SPACING: Duration = Duration::from_millis(1);
 
 /// What a learner gets.
@@ -199,7 +196,7 @@ impl Leader {
     pub(super) fn feed(&mut self, now: Now, link: LinkId, cx: &mut Context<'_>) {
         let Some(handler) = self.learners.get_mut(&link) else { return };
         let Stage::Feeding { to } = handler.stage else { return };
-        let piece = handler.missed.len().min(PIECE);
+        let piece = handler.missed.len().min(cx.config.diff_piece.max(1));
         for Proposal { zxid, payload } in handler.missed.drain(..piece) {
             cx.out.push(Output::Send(link, QuorumPacket::proposal(zxid, payload)));
             cx.out.push(Output::Send(link, QuorumPacket::commit(zxid)));
@@ -208,6 +205,11 @@ impl Leader {
         if handler.missed.is_empty() {
             self.release(now, link, to, cx);
         }
+    }
+
+    /// Whether a learner is being sent what it has missed.
+    pub fn is_feeding(&self) -> bool {
+        self.next_feed().is_some()
     }
 
     /// When the next piece is due.

@@ -10,12 +10,14 @@ use oxikeeper_proto::quorum::stream::SnapshotSender;
 use oxikeeper_proto::quorum::{InitialMessage, PacketKind, QuorumPacket};
 use oxikeeper_zab::arbiter::ElectionOutput;
 use oxikeeper_zab::io::{FromLearner, Input, LinkId, Output, Role};
+use oxikeeper_zab::leader::Leader;
+use oxikeeper_zab::peer::Peer;
 
 use super::super::agenda::Event;
 use super::super::fabric::{End, Port};
 use super::disk_jobs::{EpochJob, Job, walk};
 use super::packets::{Received, Stream};
-use super::{Agent, Around, Server, Stop};
+use super::{Agent, Around, Process, Server, Stop};
 use crate::marks::Mark;
 
 impl Server {
@@ -168,7 +170,13 @@ impl Server {
                 };
                 around.ghost.promises(self.index, epoch)?;
             }
-            PacketKind::Diff => around.marks.hit(Mark::DiffSent),
+            PacketKind::Diff => {
+                around.marks.hit(Mark::DiffSent);
+                let leader = self.process.as_ref().and_then(Process::peer).and_then(Peer::leader);
+                if leader.is_some_and(Leader::is_feeding) {
+                    around.marks.hit(Mark::DiffInPieces);
+                }
+            }
             PacketKind::Trunc => around.marks.hit(Mark::TruncSent),
             _ => {}
         }

@@ -270,7 +270,10 @@ impl Election {
         let has_vote = quorums.is_voter(self.my_id);
         match &mut self.looking {
             None => {
-                if message.state == ServerState::Looking {
+                // Between two elections it is itself looking, and has no ear yet: who is in a later round would
+                // answer its old vote, and so it would go on until the disk lets it begin.
+                let has_news = self.state != ServerState::Looking || (is_late && has_vote);
+                if message.state == ServerState::Looking && has_news {
                     result.send.push((from, self.message(self.current, quorums)));
                 }
             }

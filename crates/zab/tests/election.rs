@@ -191,3 +191,28 @@ fn an_observer_and_a_voter_do_not_answer_each_other_for_ever() {
     }
     panic!("they still talk");
 }
+
+/// Its log may not be on disk for long: a disk hangs. Found by the simulator, seed 16371: two servers filled the
+/// network with answers to each other.
+#[test]
+fn who_cannot_begin_yet_does_not_argue_with_those_who_look() {
+    let mut servers = Servers::new();
+    servers.with(ServerId(1), |election, _, _| election.set_state(ServerState::Looking));
+    servers.start(ServerId(2));
+    servers.start(ServerId(3));
+    let mut delivered = 0;
+    while !servers.mail.is_empty() {
+        let (from, to, message) = servers.mail.remove(0);
+        servers.with(to, |election, quorums, result| {
+            election.received(NOW, from, &message, quorums, result);
+        });
+        delivered += 1;
+        assert!(delivered < 100, "they come to an end");
+    }
+    // And when it can, it hears of what there is.
+    servers.start(ServerId(1));
+    servers.deliver();
+    for server in servers.all.values() {
+        assert_eq!(server.current_vote().leader, ServerId(3));
+    }
+}

@@ -96,6 +96,13 @@ impl Shell {
             stdout.push("printwatches is ".to_owned());
             stdout.extend(until(&self.stdout, line, is_mark));
         }
+        // Apache's prints an event in two, from another thread: the mark may stand between.
+        if stdout.last().is_some_and(|said| said == "WATCHER::") {
+            while !stdout.last().is_some_and(|said| said.starts_with("WatchedEvent ")) {
+                let next = self.stdout.recv_timeout(PATIENCE);
+                stdout.push(next.expect("the event behind its head"));
+            }
+        }
         let (stdout, events) = without_events(&joined(&stdout));
         Said { stdout, stderr: joined(stderr), events, code: None }
     }

@@ -65,6 +65,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// Reactor threads.
     pub reactors: usize,
+    /// Helpers that keep processors awake for a lone client.
+    pub awake: usize,
     /// `request_throttler.shutdownTimeout`: how long a clean end may take.
     pub end_patience: Duration,
     /// `admin.*`.

@@ -1,10 +1,11 @@
 //! The shell around the machines: sockets, files, threads, clocks and configuration.
 //!
-//! Threads: one reactor per Front, one for the Core, one that writes the log, one that writes
+//! Threads: one reactor per Front, one that writes the log, one that writes
 //! snapshots, one that accepts connections; the main thread waits for signals.
 
 mod acceptor;
 mod admin;
+mod awake;
 mod bursts;
 pub mod check;
 mod clock;

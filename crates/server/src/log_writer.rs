@@ -14,6 +14,7 @@ use oxikeeper_storage::{
 };
 use tracing::{error, info, warn};
 
+use crate::awake::Lookout;
 use crate::clock::Clock;
 use crate::engine::Runner;
 use crate::ensemble::{DiskJob, EnsembleFiles};
@@ -56,6 +57,8 @@ pub struct LogWriter<D: Disk> {
     pub files: EnsembleFiles<D>,
     /// There are other servers.
     pub is_in_ensemble: bool,
+    /// Looks for lone writes of other servers' clients; those of our own the reactors see.
+    pub lookout: Lookout,
 }
 
 /// The writer's end of the thread that prepares files.
@@ -126,6 +129,9 @@ impl<D: Disk> LogWriter<D> {
 
     fn write(&mut self, batch: &LogBatch) -> Result<(), StorageError> {
         let began_all = self.clock.now();
+        if self.is_in_ensemble {
+            self.lookout.saw_batch(batch.records.len(), began_all);
+        }
         for (index, (zxid, _)) in batch.records.iter().enumerate() {
             self.log.append(*zxid, batch.payload(index))?;
         }

@@ -21,6 +21,7 @@ use oxikeeper_node::time::Now;
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
+use crate::awake::Lookout;
 use crate::clock::Clock;
 use crate::commands::{Commands, Want};
 use crate::engine::Runner;
@@ -104,6 +105,7 @@ pub struct Reactor {
     shared: Arc<Shared>,
     commands: Arc<Commands>,
     limits: Arc<ConnectionLimits>,
+    lookout: Lookout,
     clock: Clock,
     sockets: BTreeMap<ConnId, Socket>,
     buffer: Box<[u8]>,
@@ -131,6 +133,7 @@ impl Reactor {
         shared: Arc<Shared>,
         commands: Arc<Commands>,
         limits: Arc<ConnectionLimits>,
+        lookout: Lookout,
         clock: Clock,
     ) -> Reactor {
         Reactor {
@@ -141,6 +144,7 @@ impl Reactor {
             shared,
             commands,
             limits,
+            lookout,
             clock,
             sockets: BTreeMap::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
@@ -218,6 +222,7 @@ impl Reactor {
             socket.is_read_closed = true;
         }
         if event.is_readable() || event.is_error() {
+            self.lookout.saw(conn.0, at.now);
             self.read(conn, at);
         }
     }

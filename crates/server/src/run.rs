@@ -23,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::acceptor::{Acceptor, ClientPort, listen};
 use crate::admin;
+use crate::awake::{Awake, Lookout};
 use crate::clock::{self, Clock};
 use crate::commands::{Commands, poke_all};
 use crate::config::{Config, MetricsProvider, Note};
@@ -251,6 +252,7 @@ impl Server {
             client_port: ClientPort::default(),
             stopping: AtomicBool::new(false),
         });
+        let awake = Arc::new(Awake::start(config.awake, clock)?);
         let (wanted, is_wanted) = mpsc::channel();
         let (is_ready, ready) = mpsc::channel();
         let log = LogWriter {
@@ -261,6 +263,7 @@ impl Server {
             ahead: LogAhead { wanted, ready, is_asked: false },
             files: files_of_log,
             is_in_ensemble: seated.is_some(),
+            lookout: Lookout::new(Arc::clone(&awake)),
         };
         let preparer = LogPreparer::new(Arc::clone(&disk), dirs.clone(), config.log);
         spawn("log-ahead", move || prepare_logs(preparer, &is_wanted, &is_ready, clock))?;
@@ -317,6 +320,7 @@ impl Server {
                 Arc::clone(&shared),
                 Arc::clone(&commands),
                 Arc::clone(&limits),
+                Lookout::new(Arc::clone(&awake)),
                 clock,
             );
             spawn(&format!("reactor-{index}"), move || {
@@ -372,7 +376,7 @@ impl Server {
     }
 }
 
-fn spawn(
+pub(crate) fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, RunError> {

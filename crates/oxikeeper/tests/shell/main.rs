@@ -5,6 +5,7 @@
 
 mod admin;
 mod admin_port;
+mod awake;
 mod check;
 mod crowds;
 mod end;

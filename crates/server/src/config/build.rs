@@ -9,6 +9,7 @@ use oxikeeper_node::auth::{AuthPolicy, DigestAlgorithm};
 use oxikeeper_node::config::{ConnectionThrottle, Limits, NodeConfig};
 use oxikeeper_storage::{Compression, LogOptions, RecoverOptions};
 use oxikeeper_tree::TreeOptions;
+use rustix::thread::sched_getaffinity;
 
 use super::Config;
 use super::admin::{AdminConfig, MetricsProvider};
@@ -23,6 +24,8 @@ use crate::snapshotter::PurgePlan;
 const REACTORS_MAX: usize = 4;
 /// More than this nobody may ask for.
 const REACTORS_LIMIT: usize = 64;
+/// With more processors none is kept awake, unless somebody asks for it.
+const AWAKE_MEASURED: usize = 2;
 
 pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
     let data_dir = match settings.text("dataDir") {
@@ -74,6 +77,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         },
         node: node(settings, &ensemble, jute_max as usize, payload_max as usize, digest_enabled)?,
         reactors: reactors(settings),
+        awake: awake(settings),
         end_patience: Duration::from_millis(not_negative(end_ms) as u64),
         admin: AdminConfig::read(settings)?,
         metrics: MetricsProvider::read(settings)?,
@@ -205,6 +209,18 @@ fn reactors(settings: &Settings) -> usize {
         wanted @ 1.. => not_negative(wanted).clamp(1, cores.min(REACTORS_LIMIT)),
         _ => (cores / 2).clamp(1, REACTORS_MAX),
     }
+}
+
+/// One per processor. None by default where there are more of them than this has been measured with: the kernel
+/// may then keep others awake than those that matter. And none where processor time is rationed: what the
+/// helpers take would be missing.
+fn awake(settings: &Settings) -> usize {
+    let ration = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = sched_getaffinity(None).map_or(ration, |set| set.count() as usize);
+    let is_measured = processors <= AWAKE_MEASURED && ration >= processors;
+    let default = if is_measured { processors } else { 0 };
+    let wanted = settings.property_int("zookeeper.oxikeeper.awakeThreads", default as i64);
+    not_negative(wanted).min(processors)
 }
 
 fn not_negative(value: i64) -> usize {

@@ -1,4 +1,4 @@
-//! Every key of 3.9: where it may stand, how much a replacement owes it, and what becomes of it here.
+//! Every key of 3.9, and those that are ours alone: where it may stand, how much a replacement owes it, and what becomes of it here.
 //!
 //! `docs/COMPATIBILITY.md` has a row per key, made from this table; a test compares the two. What
 //! the server says about a key at start comes from here as well.

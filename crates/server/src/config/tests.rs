@@ -59,12 +59,12 @@ fn each_key_for_limits_arrives() {
          connection_throttle_fill_time=50\nconnection_throttle_fill_count=2\n\
          connection_throttle_freeze_time=100\nconnection_throttle_drop_increase=0.5\n\
          connection_throttle_weight_enabled=true\nrequest_throttler.shutdownTimeout=1500\n\
-         nio.numSelectorThreads=1\nclientTcpKeepAlive=true\n",
+         nio.numSelectorThreads=1\noxikeeper.awakeThreads=1\nclientTcpKeepAlive=true\n",
     )
     .expect("valid");
     assert_eq!((config.connections_per_ip_max, config.connections_max), (0, 7));
     assert_eq!(config.end_patience, Duration::from_millis(1500));
-    assert_eq!(config.reactors, 1);
+    assert_eq!((config.reactors, config.awake), (1, 1));
     assert!(config.client_keep_alive);
     let limits = config.node.limits;
     assert_eq!(limits.outstanding_max, 80, "the lower one holds");

@@ -113,6 +113,7 @@ pub(super) const ENGINE: &[Key] = keys! {
     "serverCnxnFactory" Property A "NIOServerCnxnFactory" Same "one engine takes the place of both";
     "nio.numSelectorThreads" Property C "sqrt(cores / 2)" Works "number of reactors, which read, answer and send; at most one per core. Unset: half the cores, at most 4";
     "nio.numWorkerThreads" Property C "2 * cores" Nothing "reactors do all the work of connections: `nio.numSelectorThreads`";
+    "oxikeeper.awakeThreads" Property C "–" Works "ours: helpers, at most one per processor, that keep processors awake while one to four clients ask closely one after the other; 0: none. Unset: one per processor where there are at most two and no quota of their time, else none";
     "nio.directBufferBytes" Property C "65536" Nothing "reactors send from where replies are written";
     "nio.shutdownTimeout" Property C "5000" Nothing "see `request_throttler.shutdownTimeout`";
     "commitProcessor.*" Property C "" Nothing "there is no such stage";

@@ -207,26 +207,18 @@ impl Front {
         connection.map_or(&[], |connection| connection.output())
     }
 
-    /// The first bytes of a connection's output were sent. True if something may have waited for room: then
-    /// [`has_room`](Self::has_room) is to be called soon.
-    #[must_use]
-    pub fn sent(&mut self, conn: ConnId, count: usize) -> bool {
-        let slot = self.by_id.get(&conn);
-        let connection = slot.and_then(|&slot| self.connections[slot as usize].as_mut());
-        connection.is_some_and(|connection| {
-            connection.mark_sent(count);
-            // Reads may wait, whether or not more of its input was refused meanwhile.
-            connection.paused || connection.has_waiting()
-        })
-    }
-
-    /// What waited for room in a connection's output goes on.
-    pub fn has_room(&mut self, conn: ConnId, at: View<'_>, out: &mut Outputs) {
-        if let Some((slot, mut connection)) = self.take(conn) {
+    /// The first bytes of a connection's output were sent.
+    pub fn sent(&mut self, conn: ConnId, count: usize, at: View<'_>, out: &mut Outputs) {
+        let Some((slot, mut connection)) = self.take(conn) else {
+            return;
+        };
+        connection.mark_sent(count);
+        // Reads may have waited for room, whether or not more of its input was refused meanwhile.
+        if connection.paused || connection.has_waiting() {
             self.go_on(slot, &mut connection, at, out);
-            self.put_back(slot, connection);
-            self.report_dirty(out);
         }
+        self.put_back(slot, connection);
+        self.report_dirty(out);
     }
 
     /// Time has passed: reports whom it heard from, and closes who never shook hands.

@@ -1,8 +1,7 @@
 //! A reactor: the thread of one Front. Sockets on one side, mailbox and Core's queue on the other.
 //!
 //! Each round: sleep until something is ready; take the tree's lock for reading once; deliver the
-//! mail; read each ready socket until a short read; let the lock go and give the Core what is for it;
-//! send each connection's output with one call.
+//! mail; read each ready socket until a short read; send each connection's output with one call.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -113,8 +112,6 @@ pub struct Reactor {
     outputs: Outputs,
     todo: ToDo,
     mail: Vec<MailBatch>,
-    /// Connections whose output may have room again for what waits.
-    with_room: Vec<ConnId>,
     /// Sockets with more to read than their turn allowed.
     unread: Vec<ConnId>,
     /// Words to answer once all reactors have answered a question.
@@ -154,7 +151,6 @@ impl Reactor {
             outputs: Outputs::default(),
             todo: ToDo::default(),
             mail: Vec::new(),
-            with_room: Vec::new(),
             unread: Vec::new(),
             words: Vec::new(),
         }
@@ -190,21 +186,13 @@ impl Reactor {
                     reactor.front.tick(at, &mut reactor.outputs);
                 }
             });
-            // First what the log can write while replies are sent; behind them what they have let go on.
-            self.run_core();
-            self.answer_commands();
-            self.send(now);
-            self.run_core();
+            self.answer_commands(now);
+            if !self.outputs.to_core.is_empty() || shared.engine.is_unfinished() {
+                let inputs = self.outputs.to_core.drain(..).map(Input::FromFront);
+                shared.run_core(inputs, Runner::Reactor);
+            }
         }
         Ok(())
-    }
-
-    /// Gives the Core what is for it, and runs it if there is anything to do.
-    fn run_core(&mut self) {
-        if !self.outputs.to_core.is_empty() || self.shared.engine.is_unfinished() {
-            let inputs = self.outputs.to_core.drain(..).map(Input::FromFront);
-            self.shared.run_core(inputs, Runner::Reactor);
-        }
     }
 
     /// One hold of the tree's lock for reading: all mail up to the state that it shows is delivered
@@ -218,17 +206,15 @@ impl Reactor {
         self.front.deliver(&self.mail, at, &mut self.outputs);
         self.mail.clear();
         work(self, at);
+        self.carry_out(at);
         self.mailbox.set_watching(self.front.watch_count() > 0);
         self.mailbox.set_load(self.front.load());
     }
 
     fn socket_event(&mut self, event: &Event, at: View<'_>) {
         let conn = ConnId(event.token().0 as u64);
-        if event.is_writable()
-            && let Some(socket) = self.sockets.get_mut(&conn)
-        {
-            socket.is_full = false;
-            self.outputs.flush.push(conn);
+        if event.is_writable() {
+            self.write(conn, at);
         }
         if event.is_read_closed()
             && let Some(socket) = self.sockets.get_mut(&conn)
@@ -280,7 +266,7 @@ impl Reactor {
             }
             let to_the_end = socket.is_read_closed;
             match socket.stream.read(&mut self.buffer) {
-                Ok(0) => return self.peer_ended(conn),
+                Ok(0) => return self.peer_ended(conn, at),
                 Ok(count) => {
                     total += count;
                     self.front.received(conn, &self.buffer[..count], at, &mut self.outputs);
@@ -297,7 +283,7 @@ impl Reactor {
     }
 
     /// The peer sends no more, but may still read: `echo srvr | nc` ends its side at once.
-    fn peer_ended(&mut self, conn: ConnId) {
+    fn peer_ended(&mut self, conn: ConnId, at: View<'_>) {
         let awaits_word = self.words.iter().any(|(asking, ..)| *asking == conn)
             || self.outputs.commands.iter().any(|(asking, _)| *asking == conn);
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
@@ -309,12 +295,12 @@ impl Reactor {
                 self.front.count_drop();
             }
             socket.is_ending = true;
-            self.outputs.flush.push(conn);
+            self.write(conn, at);
         }
     }
 
     /// Sends what waits for a connection, as far as the kernel takes it.
-    fn write(&mut self, conn: ConnId) {
+    fn write(&mut self, conn: ConnId, at: View<'_>) {
         while let Some(socket) = self.sockets.get_mut(&conn) {
             let output = self.front.output(conn);
             if output.is_empty() {
@@ -327,11 +313,8 @@ impl Reactor {
             match socket.stream.write(output) {
                 Ok(count) => {
                     socket.is_full = count < output.len();
-                    let is_full = socket.is_full;
-                    if self.front.sent(conn, count) {
-                        self.with_room.push(conn);
-                    }
-                    if is_full {
+                    self.front.sent(conn, count, at, &mut self.outputs);
+                    if self.sockets.get(&conn).is_some_and(|socket| socket.is_full) {
                         break;
                     }
                 }
@@ -346,21 +329,8 @@ impl Reactor {
         self.set_interest(conn);
     }
 
-    /// Sends without the tree's lock: nobody who applies has to wait for it. What waited for room then goes on.
-    fn send(&mut self, now: Now) {
-        self.carry_out();
-        while !self.with_room.is_empty() {
-            self.hold_tree(now, |reactor, at| {
-                for conn in std::mem::take(&mut reactor.with_room) {
-                    reactor.front.has_room(conn, at, &mut reactor.outputs);
-                }
-            });
-            self.carry_out();
-        }
-    }
-
     /// Carries out what the Front asked for, until it asks no more.
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, at: View<'_>) {
         let mut todo = std::mem::take(&mut self.todo);
         loop {
             self.apply_pauses();
@@ -370,7 +340,7 @@ impl Reactor {
             }
             for conn in todo.flush.drain(..) {
                 if self.sockets.get(&conn).is_some_and(|socket| !socket.is_full) {
-                    self.write(conn);
+                    self.write(conn, at);
                 }
             }
             for conn in todo.resume.drain(..) {
@@ -385,7 +355,7 @@ impl Reactor {
                     CloseHow::AfterOutput => {
                         if let Some(socket) = self.sockets.get_mut(&conn) {
                             socket.is_ending = true;
-                            self.write(conn);
+                            self.write(conn, at);
                         }
                     }
                 }
@@ -475,7 +445,7 @@ impl Reactor {
     }
 
     /// Four-letter words: outside the tree's lock, since they look at it for themselves.
-    fn answer_commands(&mut self) {
+    fn answer_commands(&mut self, now: Now) {
         for (conn, asked) in std::mem::take(&mut self.outputs.commands) {
             let question = self.commands.ask(Commands::want_of(asked.word), &self.shared);
             self.words.push((conn, asked, question));
@@ -492,5 +462,6 @@ impl Reactor {
                 self.words.push((conn, word, question));
             }
         }
+        self.hold_tree(now, |_, _| {});
     }
 }

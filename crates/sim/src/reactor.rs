@@ -1,6 +1,6 @@
-//! A simulated reactor: what the shell's thread does with the shipped Front, in turns that others may
-//! come between: it asks which sockets are ready; it holds the tree's lock for reading and works; it
-//! hands to the Core what came of it; it sends; what waited for room goes on, under the lock again.
+//! A simulated reactor: what the shell's thread does with the shipped Front, in three turns that
+//! others may come between: it asks which sockets are ready; it holds the tree's lock for reading
+//! and works; it hands to the Core what came of it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -32,8 +32,6 @@ enum Turn {
     Poll,
     Hold(Vec<usize>),
     Publish,
-    Send,
-    GoOn,
 }
 
 /// What surrounds a reactor.
@@ -72,8 +70,6 @@ pub struct Reactor {
     /// Links that were dealt to it and not taken over yet.
     pub accepted: Vec<usize>,
     outputs: Outputs,
-    /// Connections whose output may have room again for what waits.
-    with_room: Vec<ConnId>,
     turn: Turn,
     next_tick: u64,
     /// When a session was asked to be resumed on a connection, as the Core saw it.
@@ -94,7 +90,6 @@ impl Reactor {
             sockets: BTreeMap::new(),
             accepted: Vec::new(),
             outputs: Outputs::default(),
-            with_room: Vec::new(),
             turn: Turn::Poll,
             next_tick: now + TICK_US,
             resumed_at: BTreeMap::new(),
@@ -126,26 +121,7 @@ impl Reactor {
             }
             Turn::Publish => {
                 let to_core = std::mem::take(&mut self.outputs.to_core);
-                self.turn = Turn::Send;
-                (to_core, around.now + around.rng.turn())
-            }
-            Turn::Send => {
-                self.carry_out(around);
-                if !self.with_room.is_empty() {
-                    self.turn = Turn::GoOn;
-                    return (Vec::new(), around.now + around.rng.turn());
-                }
-                let to_core = std::mem::take(&mut self.outputs.to_core);
                 (to_core, self.next_poll(around))
-            }
-            Turn::GoOn => {
-                let at = View { tree, applied: tree.last_zxid(), now: around.clock };
-                self.deliver(at, around);
-                for conn in std::mem::take(&mut self.with_room) {
-                    self.front.has_room(conn, at, &mut self.outputs);
-                }
-                self.turn = Turn::Send;
-                (Vec::new(), around.now + around.rng.turn())
             }
         }
     }
@@ -203,11 +179,8 @@ impl Reactor {
         }
         around.rng.shuffle(&mut ready);
         for link in ready {
-            if let Some(socket) = self.sockets.get_mut(&link)
-                && socket.is_full
-            {
-                socket.is_full = false;
-                self.outputs.flush.push(ConnId(link as u64));
+            if self.sockets.get(&link).is_some_and(|socket| socket.is_full) {
+                self.write(link, at, around);
             }
             self.read(link, at, around);
         }
@@ -215,6 +188,7 @@ impl Reactor {
             self.deliver(at, around);
         }
         self.tick(at, around);
+        self.carry_out(at, around);
     }
 
     fn tick(&mut self, at: View<'_>, around: &Around<'_>) {
@@ -271,7 +245,7 @@ impl Reactor {
         }
     }
 
-    fn write(&mut self, link: usize, around: &mut Around<'_>) {
+    fn write(&mut self, link: usize, at: View<'_>, around: &mut Around<'_>) {
         let conn = ConnId(link as u64);
         while let Some(socket) = self.sockets.get_mut(&link) {
             let output = self.front.output(conn);
@@ -296,13 +270,11 @@ impl Reactor {
             if let Some(arrival) = pipes.down.send(around.now, delay, &output[..cut]) {
                 around.clients.push((pipes.client, arrival));
             }
-            if self.front.sent(conn, cut) {
-                self.with_room.push(conn);
-            }
+            self.front.sent(conn, cut, at, &mut self.outputs);
         }
     }
 
-    fn carry_out(&mut self, around: &mut Around<'_>) {
+    fn carry_out(&mut self, at: View<'_>, around: &mut Around<'_>) {
         loop {
             self.apply_pauses(around.marks);
             let close = std::mem::take(&mut self.outputs.close);
@@ -314,7 +286,7 @@ impl Reactor {
             for conn in flush {
                 let link = conn.0 as usize;
                 if self.sockets.get(&link).is_some_and(|socket| !socket.is_full) {
-                    self.write(link, around);
+                    self.write(link, at, around);
                 }
             }
             for conn in resume {
@@ -329,7 +301,7 @@ impl Reactor {
                     CloseHow::AfterOutput => {
                         if let Some(socket) = self.sockets.get_mut(&link) {
                             socket.is_ending = true;
-                            self.write(link, around);
+                            self.write(link, at, around);
                         }
                     }
                 }

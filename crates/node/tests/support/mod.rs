@@ -146,11 +146,7 @@ impl Server {
         let bytes = self.fronts[front].output(conn).to_vec();
         wire.inbox.extend_from_slice(&bytes);
         if !bytes.is_empty() {
-            self.on_front(front, |front, at, out| {
-                if front.sent(conn, bytes.len()) {
-                    front.has_room(conn, at, out);
-                }
-            });
+            self.on_front(front, |front, at, out| front.sent(conn, bytes.len(), at, out));
         }
         if self.wires[&conn].closing.is_some() && self.wires[&conn].closed.is_none() {
             self.finish_close(front, conn);

@@ -169,6 +169,12 @@ fn http(to: SocketAddr, method: &str, path: &str, header: &str) -> (u16, String,
 /// Every value of an answer by its path. Keys that are numbers are ids or times and shown as `#`.
 fn flat(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
     match value {
+        // Which sessions expire with the same tick depends on when they began.
+        Value::Object(ticks) if path.ends_with("/expiry_time_to_session_ids") => {
+            out.insert(format!("{path}{{}}"), Value::Null);
+            let ids = |tick: &Value| tick.as_array().cloned().expect("a list of ids");
+            flat(&format!("{path}/#"), &ticks.values().flat_map(ids).collect(), out);
+        }
         Value::Object(fields) => {
             out.insert(format!("{path}{{}}"), Value::Null);
             for (key, value) in fields {

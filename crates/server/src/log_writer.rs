@@ -57,7 +57,7 @@ pub struct LogWriter<D: Disk> {
     pub files: EnsembleFiles<D>,
     /// There are other servers.
     pub is_in_ensemble: bool,
-    /// Looks for lone writes of other servers' clients; those of our own the reactors see.
+    /// Looks for small batches, which a few clients of other servers make; our own clients the reactors see.
     pub lookout: Lookout,
 }
 
